@@ -1,0 +1,584 @@
+// Forward pass, back-propagation and update on panels: compiled once per instruction set, each object exporting one table.
+//
+// What makes it fast, each point measured (docs/design.md):
+// 1. Weights stay in panels W[panel][in][width] for the whole run, width = two vectors. A forward tile of ROWS samples x
+//    one panel keeps all its sums in registers: per input one load of two weight vectors and ROWS broadcasts.
+// 2. The values of a batch lie in panels too, A[panel][row][width]. Every inner loop reads its two operands as two
+//    contiguous streams, whatever the shape of the network.
+// 3. The gradient of a weight is never stored: the tile that sums it over the batch makes the optimizer's step at once.
+//
+// Why the result does not depend on the machine: a vector's lanes hold different outputs, so each number is one sum in one
+// order (inputs ascending in (31), outputs ascending in (36), rows ascending in (35)), with one rounding per multiply-add,
+// whatever the width, the tile or the number of threads.
+//
+// Only the table leaves this file; no STL, nothing inline with external linkage (why: simd.hpp).
+#include "kernels.hpp"
+
+#include "simd.hpp"
+
+namespace chainrule {
+namespace {
+
+constexpr int PANEL = 2;  // vectors
+template <class T>
+constexpr int WIDTH = PANEL * LANES<T>;
+// Tiles fill the registers: 16 of them hold 6 rows x 2 sums, 2 weights, 1 broadcast. With 32 there is room to spare: two
+// units with a latency of four need 8 sums under way, 16 are plenty.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int ROWS = 8;
+#else
+constexpr int ROWS = 6;
+#endif
+// Inputs of one forward block: its weights (16 KiB of one panel) stay in the first-level cache for all rows of the batch.
+constexpr int64_t BLOCK = 256;
+
+#define UNROLL _Pragma("GCC unroll 16")
+#define INLINE_LAMBDA __attribute__((always_inline))
+
+CHAINRULE_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+// ---- run-time numbers as compile-time ones ---------------------------------------------------------------------------
+
+template <int M, class F>
+CHAINRULE_INLINE void with_count(int64_t m, const F& f) {
+  if (m == M)
+    f.template operator()<M>();
+  else if constexpr (M > 1)
+    with_count<M - 1>(m, f);
+}
+// f<M>(first) for runs of M <= MOST that cover 0..n as evenly as they can: a last tile of one row would leave the
+// arithmetic units waiting for its few sums.
+template <int MOST, class F>
+CHAINRULE_INLINE void cover(int64_t n, const F& f) {
+  for (int64_t first = 0, tiles = (n + MOST - 1) / MOST; tiles > 0; tiles--) {
+    int64_t m = (n - first + tiles - 1) / tiles;
+    with_count<MOST>(m, [&]<int M>() INLINE_LAMBDA { f.template operator()<M>(first); });
+    first += m;
+  }
+}
+template <class F>
+CHAINRULE_INLINE void with_activation(Activation a, const F& f) {
+  switch (a) {
+    case Activation::sigmoid: return f.template operator()<Activation::sigmoid>();
+    case Activation::tanh: return f.template operator()<Activation::tanh>();
+    case Activation::relu: return f.template operator()<Activation::relu>();
+    case Activation::softplus: return f.template operator()<Activation::softplus>();
+    case Activation::silu: return f.template operator()<Activation::silu>();
+    case Activation::gelu: return f.template operator()<Activation::gelu>();
+    default: return f.template operator()<Activation::identity>();
+  }
+}
+// ---- activations -----------------------------------------------------------------------------------------------------
+
+template <class T>
+struct Value {
+  Vec<T> y, slope;
+};
+// y = σ(p) and σ′(p); the compiler drops the one that is not used.
+template <Activation A, class T>
+CHAINRULE_INLINE Value<T> activation(Vec<T> p) {
+  const Vec<T> zero = splat(T(0)), one = splat(T(1));
+  if constexpr (A == Activation::sigmoid) {  // (2, 3)
+    Vec<T> y = sigmoid<T>(p);
+    return {y, y * (one - y)};
+  } else if constexpr (A == Activation::tanh) {  // (48)
+    Vec<T> y = tanh<T>(p);
+    return {y, fma(-y, y, one)};
+  } else if constexpr (A == Activation::relu) {  // (49)
+    return {p < zero ? zero : p, p > zero ? one : zero};
+  } else if constexpr (A == Activation::softplus) {  // (50)
+    return {softplus<T>(p), sigmoid<T>(p)};
+  } else if constexpr (A == Activation::silu) {  // (51)
+    Vec<T> s = sigmoid<T>(p), y = p * s;
+    return {y, fma(y, one - s, s)};
+  } else if constexpr (A == Activation::gelu) {  // (52)
+    Normal<T> n = normal<T>(p);
+    return {p * n.distribution, fma(p, n.density, n.distribution)};
+  } else {  // (47); the softmax is not a function of one variable and has its own pass
+    return {p, one};
+  }
+}
+// σ′(p): from y = σ(p) where that loses nothing, else as the forward pass stored it.
+template <Activation A, class T>
+CHAINRULE_INLINE Vec<T> slope_at(const T* Y, const T* slope, int64_t i) {
+  const Vec<T> zero = splat(T(0)), one = splat(T(1));
+  if constexpr (A == Activation::sigmoid)
+    return load(Y + i) * (one - load(Y + i));
+  else if constexpr (A == Activation::tanh)
+    return fma(-load(Y + i), load(Y + i), one);
+  else if constexpr (A == Activation::relu)
+    return load(Y + i) > zero ? one : zero;
+  else if constexpr (has_slope(A))
+    return load(slope + i);
+  else
+    return one;
+}
+
+// ---- (31, 38): a batch times panels ------------------------------------------------------------------------------------
+
+// P[panel][row][lane] = start + Σ_k A[k][row] W[panel][k][lane] for inputs begin..end; start is the bias, or with
+// bias = null what P holds. V vectors of outputs a tile: half a panel, one, or several for batches of a few rows.
+template <class T>
+struct Product {
+  const T *A, *W, *bias;
+  T* P;
+  int64_t rows, depth;  // of the batch, of W
+  int64_t begin, end;
+};
+template <int M, int V, class T>
+CHAINRULE_INLINE void product_tile(const Product<T>& c, int64_t row) {
+  constexpr int L = LANES<T>, W = WIDTH<T>;
+  Vec<T> sum[M][V];
+  const T* w = c.W + c.begin * W;
+  T* P = c.P + row * W;
+  UNROLL for (int v = 0; v < V; v++) UNROLL for (int m = 0; m < M; m++) {
+    const T* start = c.bias ? c.bias : P + v / PANEL * c.rows * W + m * W - v / PANEL * W;
+    sum[m][v] = load(start + v * L);
+  }
+  for (int64_t k = c.begin; k < c.end; k += W) {
+    const T* a = c.A + (k * c.rows + row * W);
+    int64_t count = least(W, c.end - k);
+#pragma GCC unroll 4
+    for (int64_t j = 0; j < count; j++, w += W) {
+      Vec<T> weight[V];
+      UNROLL for (int v = 0; v < V; v++) weight[v] = load(w + v / PANEL * c.depth * W + v % PANEL * L);
+      UNROLL for (int m = 0; m < M; m++) {
+        Vec<T> x = splat(a[m * W + j]);
+        UNROLL for (int v = 0; v < V; v++) sum[m][v] = fma(x, weight[v], sum[m][v]);
+      }
+    }
+  }
+  UNROLL for (int v = 0; v < V; v++) UNROLL for (int m = 0; m < M; m++) {
+    T* p = P + v / PANEL * c.rows * W + m * W;
+    store<T>(p + v % PANEL * L, sum[m][v]);
+    if constexpr (V < PANEL) store<T>(p + L, Vec<T>{});  // the half that W has no outputs for
+  }
+}
+template <int MOST, int V, class T>
+CHAINRULE_INLINE void product_blocks(Product<T> c) {
+  for (c.begin = 0; c.begin < c.depth; c.begin += BLOCK) {
+    c.end = least(c.begin + BLOCK, c.depth);
+    cover<MOST>(c.rows, [&]<int M>(int64_t row) INLINE_LAMBDA { product_tile<M, V>(c, row); });
+    c.bias = nullptr;
+  }
+}
+// W holds `panels` panels, the last of them with `lanes` outputs.
+template <class T>
+void product(const T* A, const T* W, const T* bias, T* P, int64_t rows, int64_t depth, int64_t panels, int64_t lanes) {
+  for (int64_t p = 0, n; p < panels; p += n) {
+    Product<T> c{A, W + p * depth * WIDTH<T>, bias + p * WIDTH<T>, P + p * rows * WIDTH<T>, rows, depth, 0, 0};
+    int64_t left = panels - p;
+    if (rows == 1 && left >= 4)  // few rows: several panels at once, else there are too few sums to hide fma's latency
+      product_blocks<1, 8>(c), n = 4;
+    else if (rows <= 3 && left >= 2)
+      product_blocks<3, 4>(c), n = 2;
+    else if (left == 1 && lanes <= LANES<T>)
+      product_blocks<2 * ROWS, 1>(c), n = 1;
+    else
+      product_blocks<ROWS, 2>(c), n = 1;
+  }
+}
+
+template <class T>
+CHAINRULE_INLINE int64_t lanes_of_last(const Layer& layer, int64_t last) {
+  return last == layer.panels ? layer.out - (last - 1) * WIDTH<T> : WIDTH<T>;
+}
+
+template <class T>
+void forward(const Layer& layer, const T* packed, const T* A, int64_t rows, int64_t first, int64_t last, Activation act,
+             T* Y, T* slope) {
+  constexpr int W = WIDTH<T>;
+  if (first == last) return;
+  const T* weights = packed + layer.packed;
+  const T* bias = weights + layer.panels * layer.in * W;
+  T* y = Y + first * rows * W;
+  product(A, weights + first * layer.in * W, bias + first * W, y, rows, layer.in, last - first,
+          lanes_of_last<T>(layer, last));
+  int64_t n = (last - first) * rows * W;
+  T* s = has_slope(act) ? slope + first * rows * W : nullptr;
+  with_activation(act, [&]<Activation F>() INLINE_LAMBDA {
+    if constexpr (F != Activation::identity)
+      for (int64_t i = 0; i < n; i += LANES<T>) {
+        Value<T> v = activation<F, T>(load(y + i));
+        store<T>(y + i, v.y);
+        if constexpr (has_slope(F)) store<T>(s + i, v.slope);
+      }
+  });
+}
+
+// ---- (36, 37): back through a layer ------------------------------------------------------------------------------------
+
+// Wᵀ of one panel of inputs: to[o][lane] = W[o / w][first_input + lane][o % w], with zeros past the last input.
+template <class T>
+void transpose(const Layer& layer, const T* weights, int64_t panel, T* to) {
+  constexpr int W = WIDTH<T>;
+  int64_t count = least(W, layer.in - panel * W);
+  for (int64_t o = 0; o < layer.out; o += W) {
+    const T* from = weights + (o / W * layer.in + panel * W) * W;
+    int64_t outputs = least(W, layer.out - o);
+    for (int64_t j = 0; j < outputs; j++, to += W) {
+      for (int64_t i = 0; i < count; i++) to[i] = from[i * W + j];
+      for (int64_t i = count; i < W; i++) to[i] = 0;
+    }
+  }
+}
+
+template <class T>
+void backward(const Layer& layer, const T* packed, const T* dP, int64_t rows, int64_t first, int64_t last,
+              Activation below, const T* Y, const T* slope, T* scratch, T* D) {
+  constexpr int W = WIDTH<T>;
+  static const T zeros[W] = {};
+  for (int64_t p = first; p < last; p++) {
+    int64_t at = p * rows * W, n = rows * W;
+    transpose(layer, packed + layer.packed, p, scratch);
+    product(dP, scratch, zeros, D + at, rows, layer.out, 1, least(W, layer.in - p * W));
+    with_activation(below, [&]<Activation F>() INLINE_LAMBDA {
+      if constexpr (F != Activation::identity)
+        for (int64_t i = at; i < at + n; i += LANES<T>)
+          store<T>(D + i, load(D + i) * slope_at<F, T>(Y, slope, i));
+    });
+  }
+}
+
+// ---- (34, 35, 40..46): gradient and step --------------------------------------------------------------------------------
+
+// The rule's step on n parameters from `at` on, whose gradient is g.
+template <Step S, class T>
+CHAINRULE_INLINE void steps(const Rule<T>& r, T decay, const Parameters<T>& m, int64_t at, const T* g, int64_t n) {
+  for (int64_t end = at + n; at < end; at += LANES<T>, g += LANES<T>) {
+    Vec<T> theta = load(m.theta + at), rate = splat(r.rate);
+    Vec<T> gradient = fma(splat(decay), theta, load(g));  // (40)
+    if constexpr (S == Step::descent) {                   // (41)
+      theta = fma(-rate, gradient, theta);
+    } else if constexpr (S == Step::adam) {  // (44, 45, 46)
+      Vec<T> mean = fma(splat(r.beta1), load(m.velocity + at), splat(T(1) - r.beta1) * gradient);
+      Vec<T> square = fma(splat(r.beta2), load(m.square + at), splat(T(1) - r.beta2) * (gradient * gradient));
+      store<T>(m.velocity + at, mean);
+      store<T>(m.square + at, square);
+      Vec<T> root = square_root(square * splat(r.unbias2)) + splat(r.epsilon);
+      theta = theta - rate * (mean * splat(r.unbias1)) / root;
+    } else {  // (42, 43)
+      Vec<T> push = -(rate * gradient), velocity = fma(splat(r.momentum), load(m.velocity + at), push);
+      store<T>(m.velocity + at, velocity);
+      theta = theta + (S == Step::momentum ? velocity : fma(splat(r.momentum), velocity, push));
+    }
+    store<T>(m.theta + at, theta);
+  }
+}
+template <class T>
+void step(const Rule<T>& rule, T decay, const Parameters<T>& m, int64_t at, const T* g, int64_t n) {
+  switch (rule.step) {
+    case Step::gradient:
+      for (int64_t i = 0; i < n; i++) m.gradient[at + i] = g[i];
+      return;
+    case Step::descent: return steps<Step::descent>(rule, decay, m, at, g, n);
+    case Step::momentum: return steps<Step::momentum>(rule, decay, m, at, g, n);
+    case Step::nesterov: return steps<Step::nesterov>(rule, decay, m, at, g, n);
+    case Step::adam: return steps<Step::adam>(rule, decay, m, at, g, n);
+  }
+}
+
+// M inputs x V vectors of outputs: Σ_row A[row][input] D[row][lane], then the step; A and D at the tile's first number.
+// PLAIN, (41) without decay, is done in the registers; for the other rules the sums go through a small buffer.
+template <int M, int V, bool PLAIN, class T>
+CHAINRULE_INLINE void update_tile(const T* A, const T* D, int64_t rows, const Rule<T>& rule, const Parameters<T>& m,
+                                  int64_t at) {
+  constexpr int L = LANES<T>, W = WIDTH<T>;
+  Vec<T> sum[M][V];
+  const bool resume = !PLAIN && rule.step == Step::gradient;
+  UNROLL for (int i = 0; i < M; i++) UNROLL for (int v = 0; v < V; v++)
+      sum[i][v] = resume ? load(m.gradient + at + i * W + v * L) : Vec<T>{};
+#pragma GCC unroll 2
+  for (int64_t row = 0; row < rows; row++) {
+    Vec<T> d[V];
+    UNROLL for (int v = 0; v < V; v++) d[v] = load(D + row * W + v * L);
+    UNROLL for (int i = 0; i < M; i++) {
+      Vec<T> x = splat(A[row * W + i]);
+      UNROLL for (int v = 0; v < V; v++) sum[i][v] = fma(x, d[v], sum[i][v]);
+    }
+  }
+  if constexpr (PLAIN) {
+    Vec<T> rate = splat(-rule.rate);
+    UNROLL for (int i = 0; i < M; i++) UNROLL for (int v = 0; v < V; v++) {
+      T* theta = m.theta + at + i * W + v * L;
+      store<T>(theta, fma(rate, sum[i][v], load(theta)));
+    }
+  } else {
+    T g[M * W] = {};
+    UNROLL for (int i = 0; i < M; i++) UNROLL for (int v = 0; v < V; v++) store<T>(g + i * W + v * L, sum[i][v]);
+    step(rule, rule.decay, m, at, g, M * W);
+  }
+}
+template <int V, bool PLAIN, class T>
+CHAINRULE_INLINE void update_panel(const Layer& layer, const T* A, const T* D, int64_t rows, const Rule<T>& rule,
+                                   const Parameters<T>& m, int64_t at) {
+  constexpr int W = WIDTH<T>;
+  for (int64_t k = 0; k < layer.in; k += W)
+    cover<PANEL * ROWS / V>(least(W, layer.in - k), [&]<int M>(int64_t i) INLINE_LAMBDA {
+      update_tile<M, V, PLAIN>(A + k * rows + i, D, rows, rule, m, at + (k + i) * W);
+    });
+}
+
+template <class T>
+void update(const Layer& layer, const Parameters<T>& m, const T* A, const T* dP, int64_t rows, int64_t first,
+            int64_t last, const Rule<T>& rule) {
+  constexpr int L = LANES<T>, W = WIDTH<T>;
+  const bool plain = rule.step == Step::descent && rule.decay == 0;
+  for (int64_t p = first; p < last; p++) {
+    const T* D = dP + p * rows * W;
+    int64_t weights = layer.packed + p * layer.in * W, bias = layer.packed + (layer.panels * layer.in + p) * W;
+    if (layer.out - p * W <= L)
+      plain ? update_panel<1, true>(layer, A, D, rows, rule, m, weights)
+            : update_panel<1, false>(layer, A, D, rows, rule, m, weights);
+    else
+      plain ? update_panel<2, true>(layer, A, D, rows, rule, m, weights)
+            : update_panel<2, false>(layer, A, D, rows, rule, m, weights);
+    T g[W];
+    for (int v = 0; v < W; v += L) {
+      Vec<T> sum = rule.step == Step::gradient ? load(m.gradient + bias + v) : Vec<T>{};
+      for (int64_t row = 0; row < rows; row++) sum = sum + load(D + row * W + v);
+      store<T>(g + v, sum);
+    }
+    step(rule, T(0), m, bias, g, W);
+  }
+}
+
+template <class T>
+void apply(const Layer& layer, const Parameters<T>& m, int64_t first, int64_t last, const Rule<T>& rule) {
+  constexpr int W = WIDTH<T>;
+  auto run = [&](T decay, int64_t begin, int64_t end) {
+    int64_t at = layer.packed + begin * W, n = (end - begin) * W;
+    step(rule, decay, m, at, m.gradient + at, n);
+    for (int64_t i = at; i < at + n; i++) m.gradient[i] = 0;
+  };
+  run(rule.decay, first * layer.in, last * layer.in);
+  run(T(0), layer.panels * layer.in + first, layer.panels * layer.in + last);
+}
+
+// ---- (33, 53..58): the output layer -------------------------------------------------------------------------------------
+
+// One row of Q: its vectors lie a panel apart. f(k, q) for each vector, k its first output.
+template <class T, class F>
+CHAINRULE_INLINE void each_vector(int64_t outputs, int64_t rows, int64_t row, const F& f) {
+  for (int64_t k = 0; k < outputs; k += LANES<T>) {
+    int64_t panel = k / WIDTH<T>;
+    f(k, (panel * rows + row) * WIDTH<T> + k % WIDTH<T>);
+  }
+}
+// Σ over a row's outputs, ascending, of what `term` holds at q; in double, so that no loss drowns in a long sum.
+template <class T>
+CHAINRULE_INLINE double total(int64_t outputs, int64_t k, const Vec<T>& term, double sum) {
+  int64_t count = least(LANES<T>, outputs - k);
+  for (int64_t j = 0; j < count; j++) sum += double(term[j]);
+  return sum;
+}
+
+template <class T>
+struct Softmax {
+  T highest, sum;  // of q; of e^(q − highest)
+};
+// Q of one row becomes e^(q − highest); dividing by the sum is left to the caller.
+template <class T>
+CHAINRULE_INLINE Softmax<T> exponentials(int64_t outputs, int64_t rows, int64_t row, T* Q) {
+  T highest = Q[row * WIDTH<T>];
+  each_vector<T>(outputs, rows, row, [&](int64_t k, int64_t at) INLINE_LAMBDA {
+    for (int64_t j = 0; j < least(LANES<T>, outputs - k); j++)
+      highest = Q[at + j] > highest ? Q[at + j] : highest;
+  });
+  T sum = 0;
+  each_vector<T>(outputs, rows, row, [&](int64_t k, int64_t at) INLINE_LAMBDA {
+    store<T>(Q + at, exp<T>(load(Q + at) - splat(highest)));
+    for (int64_t j = 0; j < least(LANES<T>, outputs - k); j++) sum += Q[at + j];
+  });
+  return {highest, sum};
+}
+
+template <class T>
+void softmax(int64_t outputs, int64_t rows, int64_t begin, int64_t end, T* Q) {
+  for (int64_t row = begin; row < end; row++) {
+    Softmax<T> s = exponentials(outputs, rows, row, Q);
+    each_vector<T>(outputs, rows, row,
+                   [&](int64_t, int64_t at) INLINE_LAMBDA { store<T>(Q + at, load(Q + at) / splat(s.sum)); });
+  }
+}
+
+// Half the squared error of one row after activation F, (33): ∂ε/∂q = (z − l) σ′(q).
+template <Activation F, class T>
+CHAINRULE_INLINE double squared_error_row(int64_t outputs, int64_t rows, int64_t row, const T* L, Vec<T> scale, T* Q) {
+  double sum = 0;
+  each_vector<T>(outputs, rows, row, [&](int64_t k, int64_t at) INLINE_LAMBDA {
+    Value<T> z = activation<F, T>(load(Q + at));
+    Vec<T> e = z.y - load(L + at);
+    sum = total<T>(outputs, k, splat(T(0.5)) * e * e, sum);
+    store<T>(Q + at, e * z.slope * scale);
+  });
+  return sum;
+}
+// (58) the same after the softmax, whose every output depends on every q: ∂ε/∂q = z ⊙ (e − Σ e z) with e = z − l
+template <class T>
+CHAINRULE_INLINE double squared_error_softmax_row(int64_t outputs, int64_t rows, int64_t row, const T* L, Vec<T> scale,
+                                                  T* Q) {
+  Softmax<T> s = exponentials(outputs, rows, row, Q);
+  double sum = 0;
+  T dot = 0;
+  each_vector<T>(outputs, rows, row, [&](int64_t k, int64_t at) INLINE_LAMBDA {
+    Vec<T> z = load(Q + at) / splat(s.sum), e = z - load(L + at);
+    store<T>(Q + at, z);
+    sum = total<T>(outputs, k, splat(T(0.5)) * e * e, sum);
+    for (int64_t j = 0; j < least(LANES<T>, outputs - k); j++) dot += e[j] * z[j];
+  });
+  each_vector<T>(outputs, rows, row, [&](int64_t, int64_t at) INLINE_LAMBDA {
+    Vec<T> z = load(Q + at), e = z - load(L + at);
+    store<T>(Q + at, z * (e - splat(dot)) * scale);
+  });
+  return sum;
+}
+// (54, 55) ε = Σ softplus(q) − l q, ∂ε/∂q = σ(q) − l
+template <class T>
+CHAINRULE_INLINE double binary_cross_entropy_row(int64_t outputs, int64_t rows, int64_t row, const T* L, Vec<T> scale,
+                                                 T* Q) {
+  double sum = 0;
+  each_vector<T>(outputs, rows, row, [&](int64_t k, int64_t at) INLINE_LAMBDA {
+    Vec<T> q = load(Q + at), l = load(L + at);
+    sum = total<T>(outputs, k, fma(-l, q, softplus<T>(q)), sum);
+    store<T>(Q + at, (sigmoid<T>(q) - l) * scale);
+  });
+  return sum;
+}
+// (56, 57) ε = Σ l (log Σ e^q − q), ∂ε/∂q = z Σ l − l
+template <class T>
+CHAINRULE_INLINE double cross_entropy_row(int64_t outputs, int64_t rows, int64_t row, const T* L, Vec<T> scale, T* Q) {
+  double below = 0;  // Σ l (highest − q)
+  T labels = 0, highest = Q[row * WIDTH<T>];
+  each_vector<T>(outputs, rows, row, [&](int64_t k, int64_t at) INLINE_LAMBDA {
+    for (int64_t j = 0; j < least(LANES<T>, outputs - k); j++) {
+      highest = Q[at + j] > highest ? Q[at + j] : highest;
+      labels += L[at + j];
+    }
+  });
+  each_vector<T>(outputs, rows, row, [&](int64_t k, int64_t at) INLINE_LAMBDA {
+    below = total<T>(outputs, k, load(L + at) * (splat(highest) - load(Q + at)), below);
+  });
+  Softmax<T> s = exponentials(outputs, rows, row, Q);
+  each_vector<T>(outputs, rows, row, [&](int64_t, int64_t at) INLINE_LAMBDA {
+    Vec<T> z = load(Q + at) / splat(s.sum);
+    store<T>(Q + at, fma(z, splat(labels), -load(L + at)) * scale);
+  });
+  return below + double(labels) * double(log<T>(splat(s.sum))[0]);
+}
+
+template <class T>
+void loss(Activation act, Loss kind, int64_t outputs, int64_t rows, int64_t begin, int64_t end, const T* L,
+          const T* weight, T scale, T* Q, double* row_loss) {
+  for (int64_t row = begin; row < end; row++) {
+    Vec<T> s = splat(weight ? weight[row] * scale : scale);
+    double e;
+    if (kind == Loss::cross_entropy)
+      e = cross_entropy_row(outputs, rows, row, L, s, Q);
+    else if (kind == Loss::binary_cross_entropy)
+      e = binary_cross_entropy_row(outputs, rows, row, L, s, Q);
+    else if (act == Activation::softmax)
+      e = squared_error_softmax_row(outputs, rows, row, L, s, Q);
+    else
+      with_activation(act, [&]<Activation F>() INLINE_LAMBDA {
+        e = squared_error_row<F>(outputs, rows, row, L, s, Q);
+      });
+    row_loss[row] = weight ? double(weight[row]) * e : e;
+    // Lanes past the last output must not reach a gradient.
+    int64_t panels = (outputs + WIDTH<T> - 1) / WIDTH<T>;
+    T* tail = Q + ((panels - 1) * rows + row) * WIDTH<T>;
+    for (int64_t k = outputs - (panels - 1) * WIDTH<T>; k < WIDTH<T>; k++) tail[k] = 0;
+  }
+}
+
+// ---- in and out --------------------------------------------------------------------------------------------------------
+
+// A number of the input as T. A grey level g of a uint8 image is g / 255, correctly rounded: a product with 1/255 and one
+// correction (Markstein 1990), far cheaper than a division.
+template <class T, class S>
+CHAINRULE_INLINE T number(S x) {
+  T g = T(x);
+  if constexpr (sizeof(S) > 1)
+    return g;
+  else if constexpr (sizeof(T) == 4) {
+    T q = g * (1 / 255.f);
+    return __builtin_fmaf(__builtin_fmaf(-q, 255.f, g), 1 / 255.f, q);
+  } else {
+    T q = g * (1 / 255.);
+    return __builtin_fma(__builtin_fma(-q, 255., g), 1 / 255., q);
+  }
+}
+
+template <class T, class S>
+void gather_from(const Rows& x, const int64_t* index, int64_t first_row, int64_t rows, int64_t begin, int64_t end, T* A) {
+  constexpr int W = WIDTH<T>;
+  for (int64_t row = begin; row < end; row++) {
+    const S* from = static_cast<const S*>(x.data) + (index ? index[row] : first_row + row) * x.row_stride;
+    for (int64_t k = 0; k < x.columns; k += W) {
+      T* to = A + k * rows + row * W;
+      int64_t count = least(W, x.columns - k);
+      if (count == W && x.column_stride == 1) {
+        for (int j = 0; j < W; j++) to[j] = number<T, S>(from[k + j]);
+      } else {
+        for (int64_t j = 0; j < count; j++) to[j] = number<T, S>(from[(k + j) * x.column_stride]);
+        for (int64_t j = count; j < W; j++) to[j] = 0;
+      }
+    }
+  }
+}
+template <class T>
+void gather(const Rows& x, const int64_t* index, int64_t first_row, int64_t rows, int64_t begin, int64_t end, T* A) {
+  switch (x.source) {
+    case Source::float32: return gather_from<T, float>(x, index, first_row, rows, begin, end, A);
+    case Source::float64: return gather_from<T, double>(x, index, first_row, rows, begin, end, A);
+    case Source::uint8: return gather_from<T, uint8_t>(x, index, first_row, rows, begin, end, A);
+  }
+}
+
+template <class T>
+void pack(const Layer& layer, const T* flat, T* packed) {
+  constexpr int W = WIDTH<T>;
+  const T *weights = flat + layer.flat, *bias = weights + layer.out * layer.in;
+  T *panels = packed + layer.packed, *tail = panels + layer.panels * layer.in * W;
+  for (int64_t o = 0; o < layer.panels * W; o++) {
+    T* to = panels + o / W * layer.in * W + o % W;
+    for (int64_t i = 0; i < layer.in; i++) to[i * W] = o < layer.out ? weights[o * layer.in + i] : T(0);
+    tail[o] = o < layer.out ? bias[o] : T(0);
+  }
+}
+template <class T>
+void unpack(const Layer& layer, const T* packed, T* flat) {
+  constexpr int W = WIDTH<T>;
+  T *weights = flat + layer.flat, *bias = weights + layer.out * layer.in;
+  const T *panels = packed + layer.packed, *tail = panels + layer.panels * layer.in * W;
+  for (int64_t o = 0; o < layer.out; o++) {
+    const T* from = panels + o / W * layer.in * W + o % W;
+    for (int64_t i = 0; i < layer.in; i++) weights[o * layer.in + i] = from[i * W];
+    bias[o] = tail[o];
+  }
+}
+
+template <class T>
+void evaluate(Activation act, int64_t n, const T* x, T* y, T* slope) {
+  constexpr int L = LANES<T>;
+  with_activation(act, [&]<Activation F>() INLINE_LAMBDA {
+    for (int64_t i = 0; i < n; i += L) {
+      T lanes[L] = {};
+      int64_t count = least(L, n - i);
+      for (int64_t j = 0; j < count; j++) lanes[j] = x[i + j];
+      Value<T> v = activation<F, T>(load(lanes));
+      for (int64_t j = 0; j < count; j++) y[i + j] = v.y[j], slope[i + j] = v.slope[j];
+    }
+  });
+}
+
+template <class T>
+constexpr Kernels<T> TABLE = {WIDTH<T>,     gather<T>, pack<T>,     unpack<T>, forward<T>, softmax<T>,
+                              loss<T>,      backward<T>, update<T>, apply<T>,  evaluate<T>};
+
+}  // namespace
+
+extern const InstructionSet CHAINRULE_TABLE;
+const InstructionSet CHAINRULE_TABLE = {CHAINRULE_NAME, TABLE<float>, TABLE<double>};
+
+}  // namespace chainrule

@@ -1,0 +1,28 @@
+// What a network is to the engine: activations, losses, and where each layer lies in the flat parameter vector and in the
+// packed one. It is not a container: it owns no parameters. No STL here: the kernels include it (see simd.hpp).
+//
+// Flat (the user's m): per layer the weights W, (out, in), row after row, then the bias b, (out,).
+// Packed (the kernels'): per layer panels of `width` outputs, W[panel][in][width], then the bias, padded to whole panels.
+// The samples' values are packed the same way, A[panel][row][width]: the outputs of one layer are the inputs of the next.
+#pragma once
+#include <cstdint>
+
+namespace chainrule {
+
+enum class Activation : int { identity, sigmoid, tanh, relu, softplus, silu, gelu, softmax };
+enum class Loss : int { half_squared_error, binary_cross_entropy, cross_entropy };
+
+// σ′ of these cannot be had from y = σ(p) cheaply and without loss of digits: the forward pass stores it beside y.
+constexpr bool has_slope(Activation a) {
+  return a == Activation::softplus || a == Activation::silu || a == Activation::gelu;
+}
+
+struct Layer {
+  int64_t in, out;  // W is (out, in)
+  Activation activation;
+  int64_t flat;     // of W in the flat vector; b follows
+  int64_t packed;   // of W in the packed vector; b follows
+  int64_t panels;   // of the outputs
+};
+
+}  // namespace chainrule

@@ -1,0 +1,225 @@
+// One vector type per scalar type, and the functions of one variable that a network needs, on vectors.
+//
+// It is: load, store, fma, sqrt, exp, tanh, log, the sigmoid, the normal distribution; the same bits on every instruction
+// set, because each is built from correctly rounded operations (+ - * / fma sqrt) in one order. It is not a general
+// vector library: what the kernels do not use is not here.
+//
+// Compiled once per instruction set, so everything sits in an unnamed namespace: an inline function with external linkage
+// could be merged by the linker with its copy of another instruction set, and then run where that set does not exist.
+// CHAINRULE_VECTOR_BYTES is 32 for AVX2, 64 for AVX-512, 16 for NEON.
+#pragma once
+#include <cstdint>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#include "polynomials.hpp"
+
+#define CHAINRULE_INLINE static inline __attribute__((always_inline))
+
+namespace {
+
+template <class T>
+struct Simd;
+template <>
+struct Simd<float> {
+  typedef float type __attribute__((vector_size(CHAINRULE_VECTOR_BYTES), may_alias));
+  typedef float unaligned __attribute__((vector_size(CHAINRULE_VECTOR_BYTES), aligned(4), may_alias));
+  typedef int32_t bits __attribute__((vector_size(CHAINRULE_VECTOR_BYTES), may_alias));
+  static constexpr int mantissa = 23, bias = 127;
+  static constexpr float round = 12582912.f;         // 1.5 * 2^23: adding it rounds to an integer, held in the low bits
+  static constexpr float exp_low = -87.f, exp_high = 88.f;
+  static constexpr float ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;  // high: few bits, n * high is exact
+};
+template <>
+struct Simd<double> {
+  typedef double type __attribute__((vector_size(CHAINRULE_VECTOR_BYTES), may_alias));
+  typedef double unaligned __attribute__((vector_size(CHAINRULE_VECTOR_BYTES), aligned(8), may_alias));
+  typedef int64_t bits __attribute__((vector_size(CHAINRULE_VECTOR_BYTES), may_alias));
+  static constexpr int mantissa = 52, bias = 1023;
+  static constexpr double round = 6755399441055744.;  // 1.5 * 2^52
+  static constexpr double exp_low = -708., exp_high = 709.;
+  static constexpr double ln2_high = 0x1.62e42fee00000p-1, ln2_low = 0x1.a39ef35793c76p-33;
+};
+template <class T>
+using Vec = typename Simd<T>::type;
+template <class T>
+using Bits = typename Simd<T>::bits;
+template <class T>
+constexpr int LANES = CHAINRULE_VECTOR_BYTES / sizeof(T);
+
+template <class T>
+CHAINRULE_INLINE Vec<T> load(const T* p) {
+  return *reinterpret_cast<const typename Simd<T>::unaligned*>(p);
+}
+template <class T>
+CHAINRULE_INLINE void store(T* p, Vec<T> x) {
+  *reinterpret_cast<typename Simd<T>::unaligned*>(p) = x;
+}
+template <class T>
+CHAINRULE_INLINE Vec<T> splat(T x) {
+  return x - Vec<T>{};  // x - 0: every lane holds x
+}
+
+// a * b + c, rounded once. The lanes' loop serves widths that the instruction set has no register for (a test uses it).
+CHAINRULE_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
+#if CHAINRULE_VECTOR_BYTES == 64 && defined(__AVX512F__)
+  return (Vec<float>)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif CHAINRULE_VECTOR_BYTES == 32 && defined(__FMA__)
+  return (Vec<float>)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif CHAINRULE_VECTOR_BYTES == 16 && defined(__FMA__)
+  return (Vec<float>)_mm_fmadd_ps((__m128)a, (__m128)b, (__m128)c);
+#elif CHAINRULE_VECTOR_BYTES == 16 && defined(__aarch64__)
+  return (Vec<float>)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#else
+  for (int i = 0; i < LANES<float>; i++) c[i] = __builtin_fmaf(a[i], b[i], c[i]);
+  return c;
+#endif
+}
+CHAINRULE_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
+#if CHAINRULE_VECTOR_BYTES == 64 && defined(__AVX512F__)
+  return (Vec<double>)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#elif CHAINRULE_VECTOR_BYTES == 32 && defined(__FMA__)
+  return (Vec<double>)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#elif CHAINRULE_VECTOR_BYTES == 16 && defined(__FMA__)
+  return (Vec<double>)_mm_fmadd_pd((__m128d)a, (__m128d)b, (__m128d)c);
+#elif CHAINRULE_VECTOR_BYTES == 16 && defined(__aarch64__)
+  return (Vec<double>)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
+#else
+  for (int i = 0; i < LANES<double>; i++) c[i] = __builtin_fma(a[i], b[i], c[i]);
+  return c;
+#endif
+}
+CHAINRULE_INLINE Vec<float> square_root(Vec<float> a) {
+#if CHAINRULE_VECTOR_BYTES == 64 && defined(__AVX512F__)
+  return (Vec<float>)_mm512_sqrt_ps((__m512)a);
+#elif CHAINRULE_VECTOR_BYTES == 32 && defined(__AVX__)
+  return (Vec<float>)_mm256_sqrt_ps((__m256)a);
+#else
+  for (int i = 0; i < LANES<float>; i++) a[i] = __builtin_sqrtf(a[i]);
+  return a;
+#endif
+}
+CHAINRULE_INLINE Vec<double> square_root(Vec<double> a) {
+#if CHAINRULE_VECTOR_BYTES == 64 && defined(__AVX512F__)
+  return (Vec<double>)_mm512_sqrt_pd((__m512d)a);
+#elif CHAINRULE_VECTOR_BYTES == 32 && defined(__AVX__)
+  return (Vec<double>)_mm256_sqrt_pd((__m256d)a);
+#else
+  for (int i = 0; i < LANES<double>; i++) a[i] = __builtin_sqrt(a[i]);
+  return a;
+#endif
+}
+
+template <class T>
+CHAINRULE_INLINE Vec<T> absolute(Vec<T> x) {
+  return (Vec<T>)((Bits<T>)x & ~(Bits<T>)splat(T(-0.)));
+}
+// A NaN in x survives both: the comparison is false and x is kept.
+template <class T>
+CHAINRULE_INLINE Vec<T> at_least(Vec<T> x, T low) {
+  return x < splat(low) ? splat(low) : x;
+}
+template <class T>
+CHAINRULE_INLINE Vec<T> at_most(Vec<T> x, T high) {
+  return x > splat(high) ? splat(high) : x;
+}
+
+template <class T, int N>
+CHAINRULE_INLINE Vec<T> polynomial(Vec<T> x, const T (&c)[N]) {
+  Vec<T> y = splat(c[N - 1]);
+  for (int i = N - 2; i >= 0; i--) y = fma(y, x, splat(c[i]));
+  return y;
+}
+template <class T>
+struct Table;
+template <>
+struct Table<float> {
+  static constexpr auto &EXP = EXP_FLOAT, &ATANH = ATANH_FLOAT, &ERFC = ERFC_FLOAT;
+};
+template <>
+struct Table<double> {
+  static constexpr auto &EXP = EXP_DOUBLE, &ATANH = ATANH_DOUBLE, &ERFC = ERFC_DOUBLE;
+};
+
+// x = n ln 2 + r with |r| <= ln 2 / 2; then e^x = scale + scale * part with scale = 2^n and part = e^r - 1. The part keeps
+// its relative accuracy near 0, so that exp(x), exp(x) - 1 and with it tanh(x) come from one polynomial.
+template <class T>
+struct Exponential {
+  Vec<T> scale, part;
+};
+template <class T>
+CHAINRULE_INLINE Exponential<T> exponential(Vec<T> x) {
+  using S = Simd<T>;
+  x = at_most<T>(at_least<T>(x, S::exp_low), S::exp_high);
+  Vec<T> shifted = fma(x, splat(T(1.4426950408889634)), splat(S::round));
+  Vec<T> n = shifted - splat(S::round);
+  Vec<T> r = fma(n, splat(-S::ln2_high), x);
+  r = fma(n, splat(-S::ln2_low), r);
+  Vec<T> part = fma(polynomial(r, Table<T>::EXP), r * r, r);
+  Bits<T> scale = ((Bits<T>)shifted << S::mantissa) + (Bits<T>)splat(T(1));
+  return {(Vec<T>)scale, part};
+}
+template <class T>
+CHAINRULE_INLINE Vec<T> exp(Vec<T> x) {
+  auto e = exponential<T>(x);
+  return fma(e.scale, e.part, e.scale);
+}
+// (3) σ(x) = 1 / (1 + e^−x)
+template <class T>
+CHAINRULE_INLINE Vec<T> sigmoid(Vec<T> x) {
+  return splat(T(1)) / (splat(T(1)) + exp<T>(-x));
+}
+// tanh x = t / (t + 2) with t = e^(2x) − 1
+template <class T>
+CHAINRULE_INLINE Vec<T> tanh(Vec<T> x) {
+  auto e = exponential<T>(x + x);
+  Vec<T> t = fma(e.scale, e.part, e.scale - splat(T(1)));
+  return t / (t + splat(T(2)));
+}
+// log((1 + s)/(1 − s)) = 2 atanh(s) for |s| <= 1/3
+template <class T>
+CHAINRULE_INLINE Vec<T> twice_atanh(Vec<T> s) {
+  Vec<T> t = s * s, two_s = s + s;
+  return fma(two_s * t, polynomial(t, Table<T>::ATANH), two_s);
+}
+// log(1 + u) for u in [0, 1]
+template <class T>
+CHAINRULE_INLINE Vec<T> log1p_unit(Vec<T> u) {
+  return twice_atanh<T>(u / (u + splat(T(2))));
+}
+// log(x) for normal x > 0: x = 2^n m with m in [1/√2, √2), s = (m − 1)/(m + 1)
+template <class T>
+CHAINRULE_INLINE Vec<T> log(Vec<T> x) {
+  using S = Simd<T>;
+  Bits<T> half_root = (Bits<T>)splat(T(0.70710678118654752));
+  Bits<T> offset = (Bits<T>)x - half_root;
+  Bits<T> exponent = offset >> S::mantissa;
+  Vec<T> m = (Vec<T>)((Bits<T>)x - (exponent << S::mantissa));
+  Vec<T> n = __builtin_convertvector(exponent, Vec<T>);
+  Vec<T> s = (m - splat(T(1))) / (m + splat(T(1)));
+  return fma(n, splat(S::ln2_high), fma(n, splat(S::ln2_low), twice_atanh<T>(s)));
+}
+// softplus(x) = log(1 + e^x) = max(x, 0) + log(1 + e^−|x|)
+template <class T>
+CHAINRULE_INLINE Vec<T> softplus(Vec<T> x) {
+  return at_least<T>(x, T(0)) + log1p_unit<T>(exp<T>(-absolute<T>(x)));
+}
+// The standard normal distribution: its density φ(x) = e^(−x²/2)/√(2π), and Φ(x) = ½ erfc(−x/√2), from
+// erfc(z) = e^(−z²) f((z − 4)/(z + 4)) / (1 + 2z) for z = |x|/√2.
+template <class T>
+struct Normal {
+  Vec<T> density, distribution;
+};
+template <class T>
+CHAINRULE_INLINE Normal<T> normal(Vec<T> x) {
+  Vec<T> z = at_most<T>(absolute<T>(x) * splat(T(0.70710678118654752)), T(27));
+  Vec<T> decay = exp<T>(x * x * splat(T(-0.5)));
+  Vec<T> w = (z - splat(T(4))) / (z + splat(T(4)));
+  Vec<T> upper = splat(T(0.5)) * decay * polynomial(w, Table<T>::ERFC) / (splat(T(1)) + z + z);  // Φ(−|x|)
+  return {decay * splat(T(0.39894228040143268)), x > splat(T(0)) ? splat(T(1)) - upper : upper};
+}
+
+}  // namespace

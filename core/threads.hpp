@@ -1,0 +1,58 @@
+// Threads that run one function together and meet at a barrier. A thread owns the same panels of weights all run long, so
+// they stay in its cache; which thread computes a number never changes the number.
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <thread>
+#include <vector>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace chainrule {
+
+struct Range {
+  int64_t begin, end;
+};
+// Part t of n things shared by `threads`.
+inline Range share(int64_t n, int t, int threads) { return {n * t / threads, n * (t + 1) / threads}; }
+
+class Barrier {
+ public:
+  explicit Barrier(int threads) : threads_(threads) {}
+  void wait() {
+    if (threads_ == 1) return;
+    uint32_t round = round_.load(std::memory_order_acquire);
+    if (arrived_.fetch_add(1, std::memory_order_acq_rel) == threads_ - 1) {
+      arrived_.store(0, std::memory_order_relaxed);
+      round_.fetch_add(1, std::memory_order_release);
+      round_.notify_all();
+      return;
+    }
+    // A step takes microseconds: spin for about twenty of them, then sleep, so that a busy machine is not blocked.
+    for (int spin = 0; spin < 4000; spin++) {
+      if (round_.load(std::memory_order_acquire) != round) return;
+#if defined(__x86_64__)
+      _mm_pause();
+#endif
+    }
+    round_.wait(round, std::memory_order_acquire);
+  }
+
+ private:
+  const int threads_;
+  alignas(64) std::atomic<int> arrived_{0};
+  alignas(64) std::atomic<uint32_t> round_{0};
+};
+
+// f(0) here and f(1) .. f(threads - 1) on threads of their own; f does not throw.
+template <class F>
+void run_together(int threads, const F& f) {
+  std::vector<std::thread> others;
+  for (int t = 1; t < threads; t++) others.emplace_back([&f, t] { f(t); });
+  f(0);
+  for (auto& other : others) other.join();
+}
+
+}  // namespace chainrule

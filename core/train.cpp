@@ -1,0 +1,327 @@
+// Epochs x batches: the loop that calls the kernels. Memory is sized once, rows are shuffled by index, a step allocates
+// nothing. Every thread runs the same loop on its own panels; the barriers stand where one needs what another computed.
+#include "train.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+
+#include "random.hpp"
+#include "threads.hpp"
+
+namespace chainrule {
+
+// Rows that go through the network at once. A larger batch goes through in chunks whose gradients are summed in the order
+// of the rows, so that the memory of a full batch does not grow with it and the bits do not depend on the chunk.
+constexpr int64_t CHUNK = 256;
+
+Network::Network(const std::vector<int64_t>& sizes, const std::vector<Activation>& activations, int64_t width)
+    : width(width) {
+  for (size_t l = 0; l + 1 < sizes.size(); l++) {
+    int64_t in = sizes[l], out = sizes[l + 1];
+    layers.push_back({in, out, activations[l], flat_size, packed_size, panels(out)});
+    flat_size += (in + 1) * out;
+    packed_size += (in + 1) * padded(out);
+  }
+}
+
+namespace {
+
+template <class T>
+class Buffer {  // n zeros, aligned to a cache line
+ public:
+  explicit Buffer(int64_t n) : data_(static_cast<T*>(std::aligned_alloc(64, (n * sizeof(T) + 127) / 64 * 64))) {
+    if (!data_) throw std::bad_alloc();
+    std::memset(data_.get(), 0, n * sizeof(T));
+  }
+  T* get() const { return data_.get(); }
+
+ private:
+  struct Free {
+    void operator()(T* p) const { std::free(p); }
+  };
+  std::unique_ptr<T, Free> data_;
+};
+
+template <class T>
+Buffer<T> packed(const Kernels<T>& kernels, const Network& net, const T* flat) {
+  Buffer<T> to(net.packed_size);
+  if (flat)
+    for (const Layer& layer : net.layers) kernels.pack(layer, flat, to.get());
+  return to;
+}
+
+// Asks at most every few tens of milliseconds, however short or long the steps are.
+class Watch {
+ public:
+  explicit Watch(const Interrupted& interrupted) : interrupted_(interrupted) {}
+  bool stop(double flops) {
+    flops_ += flops;
+    if (!interrupted_ || flops_ < 2e7) return false;
+    flops_ = 0;
+    auto now = std::chrono::steady_clock::now();
+    if (now - last_ < std::chrono::milliseconds(30)) return false;
+    last_ = now;
+    return interrupted_();
+  }
+
+ private:
+  const Interrupted& interrupted_;
+  double flops_ = 0;
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+// One chunk of rows through the network and back, by all threads together.
+template <class T>
+class Pass {
+ public:
+  Pass(const Kernels<T>& kernels, const Network& net, const Data<T>& data, Loss loss, int64_t rows, int threads,
+       const Interrupted& interrupted)
+      : barrier(threads), kernels_(kernels), net_(net), data_(data), loss_(loss), threads_(threads), watch_(interrupted),
+        rows_(rows), memory_(memory_size()), row_loss_(rows) {
+    T* next = memory_.get();
+    auto take = [&](int64_t n) {
+      T* here = next;
+      next += (n + 15) / 16 * 16;
+      return here;
+    };
+    const auto& layers = net.layers;
+    values_.push_back(take(rows * net.padded(layers[0].in)));
+    for (const Layer& layer : layers) {
+      int64_t n = rows * net.padded(layer.out);
+      values_.push_back(take(n));
+      slopes_.push_back(has_slope(layer.activation) ? take(n) : nullptr);
+      deltas_.push_back(&layer == &layers.back() ? values_.back() : take(n));
+      parameters_ += double(layer.in) * layer.out;
+    }
+    labels_ = take(rows * net.padded(layers.back().out));
+    weights_ = take(rows);
+    for (int t = 0; t < threads; t++) scratch_.push_back(take(widest() * net.width));
+  }
+
+  // The rows named by index (or first_row on), the gradient and the rule's step. `scale` is 1 / rows of the whole batch.
+  // Returns the sum of the rows' losses, or NaN after an interrupt or a divergence: the same number to every thread t, so
+  // that all stop together.
+  double run(int t, const Parameters<T>& m, const int64_t* index, int64_t first_row, int64_t rows, double scale,
+             const Rule<T>& rule) {
+    const auto& layers = net_.layers;
+    const int depth = int(layers.size());
+    auto [begin, end] = share(rows, t, threads_);
+    kernels_.gather(data_.x, index, first_row, rows, begin, end, values_[0]);
+    kernels_.gather(data_.labels, index, first_row, rows, begin, end, labels_);
+    if (data_.weight)
+      for (int64_t i = begin; i < end; i++) weights_[i] = data_.weight[index ? index[i] : first_row + i];
+    barrier.wait();
+    for (int l = 0; l < depth; l++) {
+      const Layer& layer = layers[l];
+      Range own = share(layer.panels, t, threads_);
+      // The output layer's σ belongs to the loss, which needs q as well.
+      Activation activation = l + 1 < depth ? layer.activation : Activation::identity;
+      kernels_.forward(layer, m.theta, values_[l], rows, own.begin, own.end, activation, values_[l + 1], slopes_[l]);
+      // Asked at every other layer: a barrier then lies between one asking and the next, and none reads a later answer.
+      const bool ask = l % 2 == 0;
+      if (t == 0 && ask && watch_.stop(2. * rows * layer.in * layer.out)) ending_ = Ending::interrupted;
+      barrier.wait();
+      if (ask && ending_ == Ending::interrupted) return NAN;
+    }
+    kernels_.loss(layers.back().activation, loss_, layers.back().out, rows, begin, end, labels_,
+                  data_.weight ? weights_ : nullptr, T(scale), values_[depth], row_loss_.get());
+    barrier.wait();
+    // Each thread adds up all rows: cheaper than waiting for one that does, and all see a divergence before they step.
+    double loss = 0;
+    for (int64_t i = 0; i < rows; i++) loss += row_loss_.get()[i];
+    if (!std::isfinite(loss)) {
+      if (t == 0) ending_ = Ending::diverged;
+      return NAN;
+    }
+    for (int l = depth - 1; l >= 0; l--) {
+      const Layer& layer = layers[l];
+      if (l > 0) {
+        Range below = share(layers[l - 1].panels, t, threads_);
+        kernels_.backward(layer, m.theta, deltas_[l], rows, below.begin, below.end, layers[l - 1].activation, values_[l],
+                          slopes_[l - 1], scratch_[t], deltas_[l - 1]);
+        barrier.wait();
+      }
+      Range own = share(layer.panels, t, threads_);
+      kernels_.update(layer, m, values_[l], deltas_[l], rows, own.begin, own.end, rule);
+    }
+    barrier.wait();
+    return loss;
+  }
+
+  Ending ending() const { return ending_; }
+
+  Barrier barrier;
+
+ private:
+  int64_t widest() const {
+    int64_t w = 0;
+    for (const Layer& layer : net_.layers) w = std::max(w, layer.out);
+    return w;
+  }
+  int64_t memory_size() const {
+    int64_t n = rows_ * net_.padded(net_.layers[0].in) + rows_ + 16 * (4 * int64_t(net_.layers.size()) + 8 + threads_);
+    for (const Layer& layer : net_.layers) n += 3 * rows_ * net_.padded(layer.out);
+    return n + rows_ * net_.padded(net_.layers.back().out) + threads_ * widest() * net_.width;
+  }
+
+  const Kernels<T>& kernels_;
+  const Network& net_;
+  const Data<T>& data_;
+  const Loss loss_;
+  const int threads_;
+  Watch watch_;
+  const int64_t rows_;
+  double parameters_ = 0;
+  std::atomic<Ending> ending_{Ending::finished};
+  Buffer<T> memory_;
+  Buffer<double> row_loss_;
+  std::vector<T*> values_, slopes_, deltas_, scratch_;  // values_[l] enters layer l; deltas_[l] is ∂ε/∂p of layer l
+  T *labels_, *weights_;
+};
+
+template <class T>
+Rule<T> rule_of(const Training& training) {
+  return {training.step,     T(training.rate),  T(training.decay),   T(training.momentum),
+          T(training.beta1), T(training.beta2), T(training.epsilon), T(1), T(1)};
+}
+
+}  // namespace
+
+template <class T>
+double penalty(const Network& net, const T* theta, double decay) {
+  double sum = 0;
+  if (decay != 0)
+    for (const Layer& layer : net.layers)
+      for (int64_t i = 0; i < layer.in * layer.out; i++) sum += double(theta[layer.flat + i]) * theta[layer.flat + i];
+  return 0.5 * decay * sum;
+}
+
+template <class T>
+void predict(const InstructionSet& set, const Network& net, const T* theta, const Rows& x, int64_t n, T* Z, int threads) {
+  const Kernels<T>& kernels = kernels_of<T>(set);
+  Buffer<T> m = packed(kernels, net, theta);
+  const auto& layers = net.layers;
+  const int64_t chunk = std::min(n, CHUNK);
+  int64_t widest = net.padded(layers[0].in);
+  for (const Layer& layer : layers) widest = std::max(widest, net.padded(layer.out));
+  Buffer<T> memory(int64_t(threads) * 3 * chunk * widest);
+  run_together(threads, [&](int t) {
+    T* in = memory.get() + int64_t(t) * 3 * chunk * widest;
+    T *out = in + chunk * widest, *slope = out + chunk * widest;
+    auto [begin, end] = share(n, t, threads);
+    for (int64_t first = begin; first < end; first += chunk) {
+      int64_t rows = std::min(chunk, end - first);
+      kernels.gather(x, nullptr, first, rows, 0, rows, in);
+      for (const Layer& layer : layers) {
+        bool soft = layer.activation == Activation::softmax;
+        kernels.forward(layer, m.get(), in, rows, 0, layer.panels, soft ? Activation::identity : layer.activation, out,
+                        slope);
+        if (soft) kernels.softmax(layer.out, rows, 0, rows, out);
+        std::swap(in, out);
+      }
+      int64_t outputs = layers.back().out, w = net.width;
+      for (int64_t row = 0; row < rows; row++)
+        for (int64_t k = 0; k < outputs; k++) Z[(first + row) * outputs + k] = in[(k / w * rows + row) * w + k % w];
+    }
+  });
+}
+
+template <class T>
+double loss_and_gradient(const InstructionSet& set, const Network& net, const T* theta, const Data<T>& data, Loss loss,
+                         double decay, int threads, T* gradient) {
+  const Kernels<T>& kernels = kernels_of<T>(set);
+  Buffer<T> m = packed(kernels, net, theta), sums(net.packed_size);
+  Parameters<T> parameters{m.get(), nullptr, nullptr, sums.get()};
+  Rule<T> rule{};
+  rule.step = Step::gradient;
+  Interrupted never;
+  Pass<T> pass(kernels, net, data, loss, std::min(data.n, CHUNK), threads, never);
+  double total = 0;
+  run_together(threads, [&](int t) {
+    double sum = 0;
+    for (int64_t first = 0; first < data.n && !std::isnan(sum); first += CHUNK)
+      sum += pass.run(t, parameters, nullptr, first, std::min(CHUNK, data.n - first), 1. / data.n, rule);
+    if (t == 0) total = sum;
+  });
+  for (const Layer& layer : net.layers) {
+    kernels.unpack(layer, sums.get(), gradient);
+    if (decay != 0)
+      for (int64_t i = layer.flat; i < layer.flat + layer.in * layer.out; i++) gradient[i] += T(decay) * theta[i];
+  }
+  return total / data.n + penalty(net, theta, decay);
+}
+
+template <class T>
+Outcome run_epochs(const InstructionSet& set, const Network& net, T* theta, const State<T>& state, const Data<T>& data,
+                   const Training& training, const Interrupted& interrupted) {
+  const Kernels<T>& kernels = kernels_of<T>(set);
+  const int64_t n = data.n, batch = std::min(training.batch_size, n);
+  Buffer<T> m = packed(kernels, net, theta), velocity = packed(kernels, net, state.velocity),
+            square = packed(kernels, net, state.square), sums(batch > CHUNK ? net.packed_size : 1);
+  Parameters<T> parameters{m.get(), velocity.get(), square.get(), sums.get()};
+  Pass<T> pass(kernels, net, data, training.loss, std::min(batch, CHUNK), training.threads, interrupted);
+  Buffer<int64_t> order(training.shuffle ? n : 1);
+  const int64_t* index = training.shuffle ? order.get() : nullptr;
+  double powers[2] = {state.powers[0], state.powers[1]};
+  Outcome outcome{{}, Ending::finished};
+  outcome.loss.reserve(training.epochs);
+
+  run_together(training.threads, [&](int t) {
+    Rule<T> rule = rule_of<T>(training), sum = rule;
+    sum.step = Step::gradient;
+    double power1 = powers[0], power2 = powers[1];
+    double loss = 0;  // NaN: stopped
+    for (int64_t epoch = 0; epoch < training.epochs && !std::isnan(loss); epoch++) {
+      if (t == 0 && index) permutation(training.seed, uint64_t(training.first_epoch + epoch), n, order.get());
+      pass.barrier.wait();
+      loss = 0;
+      for (int64_t first = 0; first < n && !std::isnan(loss); first += batch) {
+        const int64_t end = std::min(first + batch, n);
+        const bool chunked = end - first > CHUNK;
+        double next1 = power1 * training.beta1, next2 = power2 * training.beta2;
+        rule.unbias1 = T(1 / (1 - next1));
+        rule.unbias2 = T(1 / (1 - next2));
+        for (int64_t row = first; row < end && !std::isnan(loss); row += CHUNK)
+          loss += pass.run(t, parameters, index ? index + row : nullptr, row, std::min(CHUNK, end - row),
+                           1. / (end - first), chunked ? sum : rule);
+        if (std::isnan(loss)) break;
+        if (chunked) {
+          for (const Layer& layer : net.layers) {
+            Range own = share(layer.panels, t, training.threads);
+            kernels.apply(layer, parameters, own.begin, own.end, rule);
+          }
+          pass.barrier.wait();
+        }
+        power1 = next1, power2 = next2;
+      }
+      if (t == 0 && !std::isnan(loss)) outcome.loss.push_back(loss / n);
+    }
+    if (t == 0) powers[0] = power1, powers[1] = power2;
+  });
+
+  outcome.ending = pass.ending();
+  state.powers[0] = powers[0], state.powers[1] = powers[1];
+  for (const Layer& layer : net.layers) {
+    kernels.unpack(layer, m.get(), theta);
+    if (state.velocity) kernels.unpack(layer, velocity.get(), state.velocity);
+    if (state.square) kernels.unpack(layer, square.get(), state.square);
+  }
+  return outcome;
+}
+
+#define CHAINRULE_INSTANTIATE(T)                                                                                       \
+  template double penalty(const Network&, const T*, double);                                                           \
+  template void predict(const InstructionSet&, const Network&, const T*, const Rows&, int64_t, T*, int);               \
+  template double loss_and_gradient(const InstructionSet&, const Network&, const T*, const Data<T>&, Loss, double, int, \
+                                    T*);                                                                               \
+  template Outcome run_epochs(const InstructionSet&, const Network&, T*, const State<T>&, const Data<T>&,              \
+                              const Training&, const Interrupted&);
+CHAINRULE_INSTANTIATE(float)
+CHAINRULE_INSTANTIATE(double)
+
+}  // namespace chainrule

@@ -1,0 +1,64 @@
+// The engine's three functions, as the bindings call them: the same as reference.py's, on plain pointers, no Python.
+#pragma once
+#include <functional>
+#include <vector>
+
+#include "kernels.hpp"
+
+namespace chainrule {
+
+// The layers of a network and the sizes of its two parameter vectors, for an instruction set's panel width.
+struct Network {
+  std::vector<Layer> layers;
+  int64_t width, flat_size = 0, packed_size = 0;
+
+  Network(const std::vector<int64_t>& sizes, const std::vector<Activation>& activations, int64_t width);
+  int64_t panels(int64_t n) const { return (n + width - 1) / width; }
+  int64_t padded(int64_t n) const { return panels(n) * width; }
+};
+
+template <class T>
+struct Data {  // X (n, d), L (n, k), weight (n,) with mean 1, or null
+  Rows x, labels;
+  int64_t n;
+  const T* weight;
+};
+
+struct Training {
+  Loss loss;
+  Step step;
+  int64_t batch_size, epochs, first_epoch;
+  bool shuffle;
+  uint64_t seed;
+  int threads;
+  double rate, decay, momentum, beta1, beta2, epsilon;
+};
+template <class T>
+struct State {  // what an optimizer remembers, flat like θ; null where its rule does not need it
+  T *velocity, *square;
+  double* powers;  // β1^t, β2^t
+};
+
+enum class Ending : int { finished, interrupted, diverged };
+struct Outcome {
+  std::vector<double> loss;  // per whole epoch: the mean over its batches, each before its step
+  Ending ending;
+};
+
+// Asked now and then, at most some milliseconds apart, whether to stop.
+using Interrupted = std::function<bool()>;
+
+template <class T>
+void predict(const InstructionSet& set, const Network& net, const T* theta, const Rows& x, int64_t n, T* Z, int threads);
+template <class T>
+double loss_and_gradient(const InstructionSet& set, const Network& net, const T* theta, const Data<T>& data, Loss loss,
+                         double decay, int threads, T* gradient);
+template <class T>
+Outcome run_epochs(const InstructionSet& set, const Network& net, T* theta, const State<T>& state, const Data<T>& data,
+                   const Training& training, const Interrupted& interrupted);
+
+// ½ λ |W|² over the weights of all layers, biases left out (39).
+template <class T>
+double penalty(const Network& net, const T* theta, double decay);
+
+}  // namespace chainrule
