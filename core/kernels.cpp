@@ -309,30 +309,42 @@ CHAINRULE_INLINE void update_tile(const T* A, const T* D, int64_t rows, const Ru
     step(rule, rule.decay, m, at, g, M * W);
   }
 }
+// Rows lie anywhere in memory and each is read once an epoch: fetched here, a panel's columns at a time, they cost nothing.
+CHAINRULE_INLINE void fetch(const Ahead& ahead, int64_t column) {
+  const int64_t size = ahead.x->source == Source::float64 ? 8 : ahead.x->source == Source::float32 ? 4 : 1;
+  const char* data = static_cast<const char*>(ahead.x->data) + column * ahead.x->column_stride * size;
+  for (int64_t row = 0; row < ahead.rows; row++)
+    __builtin_prefetch(data + ahead.index[row] * ahead.x->row_stride * size);
+}
+
 template <int V, bool PLAIN, class T>
 CHAINRULE_INLINE void update_panel(const Layer& layer, const T* A, const T* D, int64_t rows, const Rule<T>& rule,
-                                   const Parameters<T>& m, int64_t at) {
+                                   const Parameters<T>& m, int64_t at, const Ahead& ahead) {
   constexpr int W = WIDTH<T>;
-  for (int64_t k = 0; k < layer.in; k += W)
+  for (int64_t k = 0; k < layer.in; k += W) {
+    if (ahead.index) fetch(ahead, k);
     cover<PANEL * ROWS / V>(least(W, layer.in - k), [&]<int M>(int64_t i) INLINE_LAMBDA {
       update_tile<M, V, PLAIN>(A + k * rows + i, D, rows, rule, m, at + (k + i) * W);
     });
+  }
 }
 
 template <class T>
 void update(const Layer& layer, const Parameters<T>& m, const T* A, const T* dP, int64_t rows, int64_t first,
-            int64_t last, const Rule<T>& rule) {
+            int64_t last, const Rule<T>& rule, const Ahead& rows_ahead) {
   constexpr int L = LANES<T>, W = WIDTH<T>;
+  Ahead ahead = rows_ahead;
   const bool plain = rule.step == Step::descent && rule.decay == 0;
   for (int64_t p = first; p < last; p++) {
     const T* D = dP + p * rows * W;
     int64_t weights = layer.packed + p * layer.in * W, bias = layer.packed + (layer.panels * layer.in + p) * W;
     if (layer.out - p * W <= L)
-      plain ? update_panel<1, true>(layer, A, D, rows, rule, m, weights)
-            : update_panel<1, false>(layer, A, D, rows, rule, m, weights);
+      plain ? update_panel<1, true>(layer, A, D, rows, rule, m, weights, ahead)
+            : update_panel<1, false>(layer, A, D, rows, rule, m, weights, ahead);
     else
-      plain ? update_panel<2, true>(layer, A, D, rows, rule, m, weights)
-            : update_panel<2, false>(layer, A, D, rows, rule, m, weights);
+      plain ? update_panel<2, true>(layer, A, D, rows, rule, m, weights, ahead)
+            : update_panel<2, false>(layer, A, D, rows, rule, m, weights, ahead);
+    ahead.index = nullptr;  // once is enough
     T g[W];
     for (int v = 0; v < W; v += L) {
       Vec<T> sum = rule.step == Step::gradient ? load(m.gradient + bias + v) : Vec<T>{};
@@ -509,6 +521,18 @@ CHAINRULE_INLINE T number(S x) {
   }
 }
 
+// W contiguous numbers; rows lie anywhere in memory, so the fewer instructions, the more cache misses are under way at once.
+template <class T, class S>
+CHAINRULE_INLINE void panel_of(const S* from, T* to) {
+  if constexpr (sizeof(T) == sizeof(S)) {
+    UNROLL for (int v = 0; v < PANEL; v++) store<T>(to + v * LANES<T>, load<T>(from + v * LANES<T>));
+  } else {
+    T panel[WIDTH<T>];
+    for (int j = 0; j < WIDTH<T>; j++) panel[j] = number<T, S>(from[j]);
+    UNROLL for (int v = 0; v < PANEL; v++) store<T>(to + v * LANES<T>, load<T>(panel + v * LANES<T>));
+  }
+}
+
 template <class T, class S>
 void gather_from(const Rows& x, const int64_t* index, int64_t first_row, int64_t rows, int64_t begin, int64_t end, T* A) {
   constexpr int W = WIDTH<T>;
@@ -518,7 +542,7 @@ void gather_from(const Rows& x, const int64_t* index, int64_t first_row, int64_t
       T* to = A + k * rows + row * W;
       int64_t count = least(W, x.columns - k);
       if (count == W && x.column_stride == 1) {
-        for (int j = 0; j < W; j++) to[j] = number<T, S>(from[k + j]);
+        panel_of<T>(from + k, to);
       } else {
         for (int64_t j = 0; j < count; j++) to[j] = number<T, S>(from[(k + j) * x.column_stride]);
         for (int64_t j = count; j < W; j++) to[j] = 0;

@@ -16,6 +16,12 @@ struct Rows {  // X (n, d), any strides, in elements
   int64_t row_stride, column_stride, columns;
 };
 
+struct Ahead {  // rows that the next batch will gather: an update fetches them into the cache beside its arithmetic
+  const Rows* x;
+  const int64_t* index;  // null: none
+  int64_t rows;
+};
+
 enum class Step : int { gradient, descent, momentum, nesterov, adam };  // `gradient` sums up and leaves θ alone
 template <class T>
 struct Rule {
@@ -55,7 +61,7 @@ struct Kernels {
   // (34, 35, 40) ∂ε/∂W = Σ ∂ε/∂p ⊗ a, ∂ε/∂b = Σ ∂ε/∂p over the rows, and with it the rule's step (41..46) on W and b.
   // With Step::gradient the sums are added to m.gradient, in the order of the rows.
   void (*update)(const Layer& layer, const Parameters<T>& m, const T* A, const T* dP, int64_t rows, int64_t first,
-                 int64_t last, const Rule<T>& rule);
+                 int64_t last, const Rule<T>& rule, const Ahead& ahead);
   // the rule's step (41..46) from the sums in m.gradient, which become 0
   void (*apply)(const Layer& layer, const Parameters<T>& m, int64_t first, int64_t last, const Rule<T>& rule);
 

@@ -107,7 +107,7 @@ class Pass {
   // Returns the sum of the rows' losses, or NaN after an interrupt or a divergence: the same number to every thread t, so
   // that all stop together.
   double run(int t, const Parameters<T>& m, const int64_t* index, int64_t first_row, int64_t rows, double scale,
-             const Rule<T>& rule) {
+             const Rule<T>& rule, const int64_t* next = nullptr, int64_t next_rows = 0) {
     const auto& layers = net_.layers;
     const int depth = int(layers.size());
     auto [begin, end] = share(rows, t, threads_);
@@ -147,7 +147,12 @@ class Pass {
         barrier.wait();
       }
       Range own = share(layer.panels, t, threads_);
-      kernels_.update(layer, m, values_[l], deltas_[l], rows, own.begin, own.end, rule);
+      Ahead ahead{&data_.x, nullptr, 0};
+      if (l == 0 && next) {
+        auto [from, to] = share(next_rows, t, threads_);
+        ahead = {&data_.x, next + from, to - from};
+      }
+      kernels_.update(layer, m, values_[l], deltas_[l], rows, own.begin, own.end, rule, ahead);
     }
     barrier.wait();
     return loss;
@@ -268,6 +273,8 @@ Outcome run_epochs(const InstructionSet& set, const Network& net, T* theta, cons
   Buffer<int64_t> order(training.shuffle ? n : 1);
   const int64_t* index = training.shuffle ? order.get() : nullptr;
   double powers[2] = {state.powers[0], state.powers[1]};
+  // Fetching rows ahead pays while the next batch fits in the second-level cache beside the weights in use.
+  const bool ahead = index && batch * data.x.columns * int64_t(sizeof(T)) <= 128 * 1024;
   Outcome outcome{{}, Ending::finished};
   outcome.loss.reserve(training.epochs);
 
@@ -288,7 +295,8 @@ Outcome run_epochs(const InstructionSet& set, const Network& net, T* theta, cons
         rule.unbias2 = T(1 / (1 - next2));
         for (int64_t row = first; row < end && !std::isnan(loss); row += CHUNK)
           loss += pass.run(t, parameters, index ? index + row : nullptr, row, std::min(CHUNK, end - row),
-                           1. / (end - first), chunked ? sum : rule);
+                           1. / (end - first), chunked ? sum : rule, ahead && end < n ? index + end : nullptr,
+                           std::min(batch, n - end));
         if (std::isnan(loss)) break;
         if (chunked) {
           for (const Layer& layer : net.layers) {
