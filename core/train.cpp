@@ -189,6 +189,19 @@ class Pass {
   T *labels_, *weights_;
 };
 
+// ½ λ |W|² over the weights of all layers, biases left out (39); in the flat order, which no panel width changes.
+template <class T>
+double penalty(const Network& net, const T* packed, double decay) {
+  double sum = 0;
+  if (decay != 0)
+    for (const Layer& layer : net.layers)
+      for (int64_t o = 0; o < layer.out; o++) {
+        const T* w = packed + layer.packed + o / net.width * layer.in * net.width + o % net.width;
+        for (int64_t i = 0; i < layer.in; i++) sum += double(w[i * net.width]) * w[i * net.width];
+      }
+  return 0.5 * decay * sum;
+}
+
 template <class T>
 Rule<T> rule_of(const Training& training) {
   return {training.step,     T(training.rate),  T(training.decay),   T(training.momentum),
@@ -196,15 +209,6 @@ Rule<T> rule_of(const Training& training) {
 }
 
 }  // namespace
-
-template <class T>
-double penalty(const Network& net, const T* theta, double decay) {
-  double sum = 0;
-  if (decay != 0)
-    for (const Layer& layer : net.layers)
-      for (int64_t i = 0; i < layer.in * layer.out; i++) sum += double(theta[layer.flat + i]) * theta[layer.flat + i];
-  return 0.5 * decay * sum;
-}
 
 template <class T>
 void predict(const InstructionSet& set, const Network& net, const T* theta, const Rows& x, int64_t n, T* Z, int threads) {
@@ -258,7 +262,7 @@ double loss_and_gradient(const InstructionSet& set, const Network& net, const T*
     if (decay != 0)
       for (int64_t i = layer.flat; i < layer.flat + layer.in * layer.out; i++) gradient[i] += T(decay) * theta[i];
   }
-  return total / data.n + penalty(net, theta, decay);
+  return total / data.n + penalty(net, m.get(), decay);
 }
 
 template <class T>
@@ -307,7 +311,7 @@ Outcome run_epochs(const InstructionSet& set, const Network& net, T* theta, cons
         }
         power1 = next1, power2 = next2;
       }
-      if (t == 0 && !std::isnan(loss)) outcome.loss.push_back(loss / n);
+      if (t == 0 && !std::isnan(loss)) outcome.loss.push_back(loss / n + penalty(net, m.get(), training.decay));
     }
     if (t == 0) powers[0] = power1, powers[1] = power2;
   });
@@ -323,7 +327,6 @@ Outcome run_epochs(const InstructionSet& set, const Network& net, T* theta, cons
 }
 
 #define CHAINRULE_INSTANTIATE(T)                                                                                       \
-  template double penalty(const Network&, const T*, double);                                                           \
   template void predict(const InstructionSet&, const Network&, const T*, const Rows&, int64_t, T*, int);               \
   template double loss_and_gradient(const InstructionSet&, const Network&, const T*, const Data<T>&, Loss, double, int, \
                                     T*);                                                                               \

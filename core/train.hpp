@@ -57,8 +57,4 @@ template <class T>
 Outcome run_epochs(const InstructionSet& set, const Network& net, T* theta, const State<T>& state, const Data<T>& data,
                    const Training& training, const Interrupted& interrupted);
 
-// ½ λ |W|² over the weights of all layers, biases left out (39).
-template <class T>
-double penalty(const Network& net, const T* theta, double decay);
-
 }  // namespace chainrule

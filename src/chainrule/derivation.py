@@ -1,0 +1,422 @@
+"""`explain`: the derivation with its numbers, one sample forward and backward, each derivative checked by differences.
+
+The equations and their numbers are those of docs/derivation.md: scalars (4) to (17) for the one-dimensional network,
+vectors (18) to (30) for two layers, (31) to (37) for any depth. The arithmetic is the textbook's, in float64.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from chainrule import data
+from chainrule.functions import ACTIVATIONS, LOSSES, activate, check_loss, output_delta, softmax
+from chainrule.network import Network
+
+Array = npt.NDArray[np.float64]
+MOST_CHECKED = 10_000  # entries of one gradient; beyond, evenly spaced ones are checked
+SHOWN = 6  # entries of an array in text and TeX, at either end of each axis the half
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of the derivation.
+
+    Attributes
+    ----------
+    number : int
+        Of the equation in docs/derivation.md.
+    symbol, formula : str
+        As plain text: "∂ε/∂q" and "∂ε/∂z ⊙ σ′(q)".
+    tex : str
+        Symbol and formula in TeX.
+    value : ndarray
+        The numbers; shape () for a scalar.
+    inserted : str
+        The formula with its numbers in place of letters; only of scalars.
+    difference : ndarray or None
+        For a derivative, the central difference (59) of ε, entry by entry; NaN where an entry was not checked.
+    """
+
+    number: int
+    symbol: str
+    formula: str
+    tex: str
+    value: Array
+    inserted: str = ""
+    difference: Array | None = None
+
+    @property
+    def error(self) -> float:
+        """Largest distance of value and difference, relative to the largest of the values."""
+        if self.difference is None:
+            return 0.0
+        checked = ~np.isnan(self.difference)
+        distance = np.abs(self.value - self.difference)[checked]
+        return float(distance.max() / max(np.abs(self.value).max(), 1e-8)) if distance.size else 0.0
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What `explain` returns: the steps in order; `print` it, or take `.text()`, `.latex()`, `.json()`."""
+
+    network: str
+    x: Array
+    l: Array
+    steps: tuple[Step, ...]
+
+    @property
+    def error(self) -> float:
+        """The largest error of all checked derivatives."""
+        return max(step.error for step in self.steps)
+
+    def __getitem__(self, symbol: str) -> Array:
+        """Return the value of a symbol, as "∂ε/∂V"."""
+        return next(step.value for step in self.steps if step.symbol == symbol)
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def _repr_latex_(self) -> str:
+        return f"$$\n{self.latex()}\n$$"
+
+    def text(self) -> str:
+        """Return the derivation as plain text."""
+        lines = [f"{self.network}", f"x = {_numbers(self.x)}    l = {_numbers(self.l)}", ""]
+        for step in self.steps:
+            inserted = f" = {step.inserted}" if step.inserted else ""
+            head = f"{f'({step.number})':>5}  {step.symbol} = {step.formula}{inserted}"
+            if step.value.ndim == 0:
+                lines.append(f"{head} = {_numbers(step.value)}")
+            else:
+                lines += [f"{head}   {_shape(step.value)}", _indent(_numbers(step.value))]
+            if step.difference is not None:
+                checked = int((~np.isnan(step.difference)).sum())
+                part = "" if checked == step.value.size else f", {checked} of {step.value.size} entries"
+                if step.value.ndim == 0:
+                    lines.append(f"       check: {_numbers(step.difference)} by differences, apart by {step.error:.0e}")
+                else:
+                    lines.append(f"       check: differences{part} agree within {step.error:.0e} of the largest entry")
+        lines += ["", f"All derivatives agree with central differences of ε within {self.error:.0e}."]
+        return "\n".join(lines)
+
+    def latex(self) -> str:
+        """Return the derivation as a TeX `aligned` block with the equations' numbers."""
+        rows = []
+        for step in self.steps:
+            inserted = f" = {_tex_text(step.inserted)}" if step.inserted else ""
+            check = "" if step.difference is None else rf"\quad (\text{{differences: }} {_tex_error(step.error)})"
+            rows.append(rf"({step.number})\quad {step.tex}{inserted} &= {_tex_array(step.value)}{check}")
+        return "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}"
+
+    def json(self) -> str:
+        """Return everything as JSON, all entries of all arrays."""
+        steps = [
+            {
+                "number": step.number,
+                "symbol": step.symbol,
+                "formula": step.formula,
+                "tex": step.tex,
+                "value": step.value.tolist(),
+                "inserted": step.inserted or None,
+                "difference": None if step.difference is None else _json_numbers(step.difference),
+                "error": None if step.difference is None else step.error,
+            }
+            for step in self.steps
+        ]
+        record = {"network": self.network, "x": self.x.tolist(), "l": self.l.tolist(), "steps": steps, "error": self.error}
+        return json.dumps(record, ensure_ascii=False, indent=1)
+
+
+def explain(network: Network, x: npt.ArrayLike, l: npt.ArrayLike, *, loss: str = "half_squared_error") -> Explanation:
+    """Forward and backward pass for one sample: each symbol, its formula, its numbers, each derivative checked.
+
+    Parameters
+    ----------
+    network : Network
+    x : array, (d,), or a number for one input
+    l : array, (k,), or a number for one output, or a class 0..k-1 for several
+    loss : str, default "half_squared_error"
+
+    Returns
+    -------
+    Explanation
+        `print` it; or `.text()`, `.latex()`, `.json()`; `["∂ε/∂V"]` for one symbol's numbers.
+
+    Examples
+    --------
+    >>> net = Network([1, 1, 1], seed=0, dtype="float64")
+    >>> e = explain(net, 0.5, 0.2)
+    >>> e["∂ε/∂V"].shape, e.error < 1e-7
+    ((), True)
+    """
+    loss = check_loss(loss, network.activations[-1])
+    d, k = network.sizes[0], network.sizes[-1]
+    row = data.as_rows(np.atleast_1d(np.asarray(x)).reshape(1, -1), "x", d, np.dtype(np.float64))
+    X = row / 255.0 if row.dtype == np.uint8 else row.astype(np.float64)
+    label = np.asarray(l)
+    L = data.as_labels(label.reshape(1) if label.ndim == 0 else label.reshape(1, -1), "l", 1, k, np.dtype(np.float64))
+    sample = _Sample(network, X[0], np.asarray(L[0], dtype=np.float64), loss)
+    scalar = network.sizes == (1, 1, 1)
+    steps = sample.steps()
+    if scalar:
+        steps = [*steps, sample.chain()]
+        steps = [
+            Step(s.number, s.symbol, s.formula, s.tex, s.value.reshape(()), s.inserted,
+                 None if s.difference is None else s.difference.reshape(()))
+            for s in steps
+        ]  # fmt: skip
+    return Explanation(f"{network!r}, loss {loss}", X[0], sample.l, tuple(steps))
+
+
+# Of p, y, W, b, and of their derivatives ∂ε/∂p, ∂ε/∂b, ∂ε/∂W, ∂ε/∂y: equation numbers for scalars, two layers, any depth.
+_NUMBERS = {
+    "scalar": {"p": (4, 6), "y": (5, 7), "ε": 8, "dz": 9, "dp": (14, 10), "db": (15, 11), "dW": (16, 12), "dy": 13},
+    "two": {"p": (18, 20), "y": (19, 21), "ε": 22, "dz": 23, "dp": (28, 24), "db": (29, 25), "dW": (30, 26), "dy": 27},
+}
+_OUTPUT_NUMBERS = {"binary_cross_entropy": (54, 55), "cross_entropy": (56, 57)}
+
+
+class _Sample:
+    """One sample's way through the network, in float64, and back."""
+
+    def __init__(self, network: Network, x: Array, l: Array, loss: str) -> None:
+        self.W = [layer.weights.astype(np.float64) for layer in network.layers]
+        self.b = [layer.bias.astype(np.float64) for layer in network.layers]
+        self.activations, self.loss, self.x, self.l = network.activations, loss, x, l
+        self.depth = len(self.W)
+        self.p: list[Array] = []
+        self.y: list[Array] = [x]
+        for W, b, activation in zip(self.W, self.b, self.activations, strict=True):
+            self.p.append(W @ self.y[-1] + b)
+            self.y.append(activate(activation, self.p[-1][None])[0])
+        style = "scalar" if network.sizes == (1, 1, 1) else "two" if self.depth == 2 else "deep"
+        self.style = style
+        two = style != "deep"
+        names = [("V", "v", "p", "y"), ("U", "u", "q", "z")] if two else []
+        for k in range(1, self.depth + 1) if not two else ():
+            names.append((f"W{k}", f"b{k}", f"p{k}", f"y{k}" if k < self.depth else "z"))
+        self.names = names
+
+    def number(self, kind: str, k: int) -> int:
+        """Return the number of the equation of a kind for layer k (from 0)."""
+        if self.style == "deep":
+            last = k == self.depth - 1
+            general = {"p": 31, "y": 32, "ε": 39, "dz": 23, "dp": 33 if last else 37, "db": 34, "dW": 35, "dy": 36}
+            return general[kind]
+        number = _NUMBERS[self.style][kind]
+        return number[k] if isinstance(number, tuple) else number  # type: ignore[index]
+
+    def tail(self, P: Array, k: int) -> Array:
+        """ε of each row of P (m, out of layer k), put in the place of p_k."""
+        for j in range(k, self.depth):
+            Y = activate(self.activations[j], P)
+            if j == self.depth - 1:
+                return LOSSES[self.loss].value(P, Y, np.broadcast_to(self.l, P.shape))
+            P = Y @ self.W[j + 1].T + self.b[j + 1]
+        raise AssertionError("k is below depth")
+
+    def steps(self) -> list[Step]:
+        """Forward, loss, backward."""
+        steps = []
+        for k in range(self.depth):
+            W, b, p, y = self.names[k]
+            below = self.names[k - 1][3] if k else "x"
+            dot = " " if self.style == "scalar" else " " if self.style == "deep" else ""
+            formula = f"{W}{dot}{below} + {b}"
+            inserted = self._insert("{} · {} + {}", self.W[k], self.y[k], self.b[k])
+            tex = f"{_tex(p)} = {_tex(W)} {_tex(below)} + {_tex(b)}"
+            steps.append(Step(self.number("p", k), p, formula, tex, self.p[k], inserted))
+            name = self.activations[k]
+            if name == "softmax":
+                text, tex = f"softmax({p})", rf"{_tex(y)} = \mathrm{{softmax}}({_tex(p)})"
+            else:
+                text = f"σ({p})" + (f", σ(p) = {ACTIVATIONS[name].formula}")
+                tex = rf"{_tex(y)} = \sigma({_tex(p)}),\; \sigma(p) = {ACTIVATIONS[name].tex}"
+            steps.append(Step(53 if name == "softmax" else self.number("y", k), y, text, tex, self.y[k + 1]))
+        return steps + self._loss() + self._backward()
+
+    def _loss(self) -> list[Step]:
+        loss = LOSSES[self.loss]
+        value = self.tail(self.p[-1][None], self.depth - 1)[0]
+        number = _OUTPUT_NUMBERS.get(self.loss, (self.number("ε", 0) if self.style != "deep" else 22,))[0]
+        inserted = self._insert("½ ({} − {})²", self.y[-1], self.l) if loss.by == "z" else ""
+        steps = [Step(number, "ε", loss.formula, rf"\varepsilon = {loss.tex}", np.asarray(value), inserted)]
+        if loss.by == "z":
+            z, l = self.y[-1], self.l
+            difference = self._difference(lambda Z: loss.value(Z, Z, np.broadcast_to(l, Z.shape)), z)
+            steps.append(
+                Step(self.number("dz", 0), "∂ε/∂z", loss.derivative_formula,
+                     rf"\frac{{\partial\varepsilon}}{{\partial z}} = {loss.derivative_tex}", z - l,
+                     self._insert("{} − {}", z, l), difference)
+            )  # fmt: skip
+        return steps
+
+    def _backward(self) -> list[Step]:
+        steps = []
+        q, z, l = self.p[-1][None], self.y[-1][None], self.l[None]
+        dp: Array = output_delta(self.loss, self.activations[-1], q, z, l)[0]
+        dy = z[0] - l[0]
+        for k in reversed(range(self.depth)):
+            W, b, p, y = self.names[k]
+            below = self.names[k - 1][3] if k else "x"
+            name = self.activations[k]
+            derivative = ""
+            number = self.number("dp", k)
+            if k == self.depth - 1 and LOSSES[self.loss].by == "q":
+                number = _OUTPUT_NUMBERS[self.loss][1]
+                formula, tex = LOSSES[self.loss].derivative_formula, LOSSES[self.loss].derivative_tex
+                inserted = self._insert("{} − {}", self.y[-1], self.l)
+            elif name == "softmax":
+                number, formula, tex = 58, f"{y} ⊙ (∂ε/∂{y} − Σ ∂ε/∂{y} {y})", ""
+                tex = rf"z \odot \bigl({_d('z')} - \textstyle\sum_k {_d('z_k')} z_k\bigr)"
+                inserted = ""
+            else:
+                times = " " if self.style == "scalar" else " ⊙ "
+                formula = f"∂ε/∂{y}{times}σ′({p})"
+                derivative = f", σ′(p) = {ACTIVATIONS[name].derivative_formula}"
+                tex = rf"{_d(y)} {'' if self.style == 'scalar' else chr(92) + 'odot '}\sigma'({_tex(p)})"
+                inserted = self._insert("{} · {}", dy, ACTIVATIONS[name].derivative(self.p[k]))
+            steps.append(
+                Step(number, f"∂ε/∂{p}", formula + derivative, f"{_d(p)} = {tex}", dp, inserted,
+                     self._difference(lambda P, k=k: self.tail(P, k), self.p[k]))
+            )  # fmt: skip
+            steps.append(
+                Step(self.number("db", k), f"∂ε/∂{b}", f"∂ε/∂{p}", f"{_d(b)} = {_d(p)}", dp, self._insert("{}", dp),
+                     self._difference(lambda B, k=k: self.tail(self.p[k] - self.b[k] + B, k), self.b[k]))
+            )  # fmt: skip
+            times, times_tex = (" ", "") if self.style == "scalar" else (" ⊗ ", r"\otimes ")
+            steps.append(
+                Step(self.number("dW", k), f"∂ε/∂{W}", f"∂ε/∂{p}{times}{below}",
+                     f"{_d(W)} = {_d(p)} {times_tex}{_tex(below)}", np.outer(dp, self.y[k]),
+                     self._insert("{} · {}", dp, self.y[k]), self._difference_of_weights(k))
+            )  # fmt: skip
+            if k > 0:
+                dy = self.W[k].T @ dp
+                turned, turned_tex = (f"{W} ", _tex(W)) if self.style == "scalar" else (f"{W}ᵀ ", rf"{_tex(W)}^{{\mathsf T}}")
+                steps.append(
+                    Step(self.number("dy", k), f"∂ε/∂{below}", f"{turned}∂ε/∂{p}", f"{_d(below)} = {turned_tex} {_d(p)}",
+                         dy, self._insert("{} · {}", self.W[k], dp),
+                         self._difference(lambda Y, k=k: self.tail(Y @ self.W[k].T + self.b[k], k), self.y[k]))
+                )  # fmt: skip
+                dp = dy * ACTIVATIONS[self.activations[k - 1]].derivative(self.p[k - 1])
+        return steps
+
+    def chain(self) -> Step:
+        """(17): the whole chain of the one-dimensional network, ∂ε/∂V = (z − l) σ′(q) U σ′(p) x."""
+        first, second = (ACTIVATIONS[name].derivative(p) for name, p in zip(self.activations, self.p, strict=True))
+        if LOSSES[self.loss].by == "q":
+            dq = output_delta(self.loss, self.activations[-1], self.p[1][None], self.y[2][None], self.l[None])[0]
+            formula, inserted = "∂ε/∂q U σ′(p) x", self._insert("{} · {} · {} · {}", dq, self.W[1], first, self.x)
+            tex = rf"{_d('q')}\, U\, \sigma'(p)\, x"
+            value = dq * self.W[1][0] * first * self.x
+        else:
+            e = self.y[2] - self.l
+            formula = "(z − l) σ′(q) U σ′(p) x"
+            inserted = self._insert("{} · {} · {} · {} · {}", e, second, self.W[1], first, self.x)
+            tex = r"(z - l)\,\sigma'(q)\, U\, \sigma'(p)\, x"
+            value = e * second * self.W[1][0] * first * self.x
+        return Step(17, "∂ε/∂V", formula, f"{_d('V')} = {tex}", value, inserted, self._difference_of_weights(0)[0])
+
+    def _insert(self, pattern: str, *values: Array) -> str:
+        if self.style != "scalar":
+            return ""
+        shown = [_number(float(v.reshape(-1)[0])) for v in values]
+        return pattern.format(*(f"({s})" if s.startswith("−") and pattern != "{}" else s for s in shown))
+
+    def _difference(self, f: Callable[[Array], Array], at: Array) -> Array:
+        """(59): [ε(a + h) − ε(a − h)] / 2h for each entry of a vector; f takes rows (m, n)."""
+        chosen = _evenly(at.size)
+        h = 6e-6 * np.maximum(1.0, np.abs(at[chosen]))
+        up, down = (np.repeat(at[None], len(chosen), axis=0) for _ in range(2))
+        up[np.arange(len(chosen)), chosen] += h
+        down[np.arange(len(chosen)), chosen] -= h
+        difference = np.full(at.shape, np.nan)
+        difference[chosen] = (f(up) - f(down)) / (2 * h)
+        return difference
+
+    def _difference_of_weights(self, k: int) -> Array:
+        """(59) for the weights of layer k: a weight W_ij moves p_i alone, by h y_j."""
+        W, y = self.W[k], self.y[k]
+        chosen = _evenly(W.size)
+        i, j = np.divmod(chosen, W.shape[1])
+        difference = np.full(W.size, np.nan)
+        for start in range(0, len(chosen), 1000):
+            part = slice(start, start + 1000)
+            rows = np.arange(len(i[part]))
+            h = 6e-6 * np.maximum(1.0, np.abs(W[i[part], j[part]]))
+            up, down = (np.repeat(self.p[k][None], len(rows), axis=0) for _ in range(2))
+            up[rows, i[part]] += h * y[j[part]]
+            down[rows, i[part]] -= h * y[j[part]]
+            difference[chosen[part]] = (self.tail(up, k) - self.tail(down, k)) / (2 * h)
+        return difference.reshape(W.shape)
+
+
+def _evenly(size: int) -> npt.NDArray[np.intp]:
+    return np.unique(np.linspace(0, size - 1, min(size, MOST_CHECKED)).round().astype(np.intp))
+
+
+# ---- numbers and letters in text and TeX -------------------------------------------------------------------------------
+
+
+def _number(v: float) -> str:
+    return f"{v:.6g}".replace("-", "−")
+
+
+def _numbers(a: Array) -> str:
+    if a.ndim == 0:
+        return _number(float(a))
+    return np.array2string(a, precision=6, threshold=60, edgeitems=3, max_line_width=110, floatmode="maxprec")
+
+
+def _shape(a: Array) -> str:
+    return "(" + ", ".join(map(str, a.shape)) + ("," if a.ndim == 1 else "") + ")"
+
+
+def _indent(text: str) -> str:
+    return "\n".join("       " + line for line in text.splitlines())
+
+
+def _json_numbers(a: Array) -> Any:
+    return np.where(np.isnan(a), None, a.astype(object)).tolist()
+
+
+def _tex(name: str) -> str:
+    """W2 → W_{2}."""
+    return f"{name[0]}_{{{name[1:]}}}" if len(name) > 1 and name[1:].isdigit() else name
+
+
+def _d(name: str) -> str:
+    return rf"\frac{{\partial\varepsilon}}{{\partial {_tex(name)}}}"
+
+
+def _tex_number(v: float) -> str:
+    text = f"{v:.4g}"
+    mantissa, e, exponent = text.partition("e")
+    return rf"{mantissa}\cdot 10^{{{int(exponent)}}}" if e else text
+
+
+def _tex_error(error: float) -> str:
+    return rf"\pm {_tex_number(float(f'{error:.0e}'))}"
+
+
+def _tex_text(inserted: str) -> str:
+    return inserted.replace("−", "-").replace("·", r"\cdot").replace("½", r"\tfrac12").replace("²", "^2")
+
+
+def _tex_array(a: Array) -> str:
+    if a.ndim == 0:
+        return _tex_number(float(a))
+    rows = a.reshape(len(a), -1)
+
+    def cut(items: list[str], gap: str) -> list[str]:
+        return items if len(items) <= SHOWN else [*items[: SHOWN // 2], gap, *items[-SHOWN // 2 :]]
+
+    lines = [" & ".join(cut([_tex_number(float(v)) for v in row], r"\cdots")) for row in rows]
+    width = min(rows.shape[1], SHOWN + 1)
+    return r"\begin{pmatrix}" + r" \\ ".join(cut(lines, " & ".join([r"\vdots"] * width))) + r"\end{pmatrix}"

@@ -1,0 +1,548 @@
+"""`Regressor` and `Classifier`: the network behind scikit-learn's contract.
+
+Parameter names and defaults are those of scikit-learn's MLPRegressor and MLPClassifier where the meaning is the same, so
+that replacing one is a change of one line. What differs: inputs, and the targets of regressions, are standardised inside;
+the validation curve holds losses; several outputs, sample and class weights work throughout.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from sklearn.utils.class_weight import compute_sample_weight
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+
+from chainrule import data
+from chainrule.functions import ALIASES, LOSSES, OUTPUTS, choose
+from chainrule.network import Floats, Network
+from chainrule.training import History, Progress, train
+
+Array = npt.NDArray[Any]
+FRACTION = 0.1
+
+
+@dataclass
+class Scale:
+    """x → (x − mean) / deviation, column by column; a constant column is only shifted."""
+
+    mean: npt.NDArray[np.float64]
+    deviation: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, values: Array, weight: Array | None) -> Scale:
+        """Return the scale of values (n, d), rows weighted."""
+        mean = np.average(values, axis=0, weights=weight)
+        deviation = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=weight))
+        negligible = deviation <= 10 * np.finfo(np.float64).eps * np.abs(mean)  # a constant, up to rounding
+        return cls(mean, np.where(negligible, 1.0, deviation))
+
+    def apply(self, values: Array, dtype: npt.DTypeLike) -> Array:
+        """Return values (n, d), scaled."""
+        return ((values - self.mean) / self.deviation).astype(dtype)
+
+    def undo(self, values: Array) -> npt.NDArray[np.float64]:
+        """Return scaled values (n, d) in their own units."""
+        return np.asarray(values.astype(np.float64) * self.deviation + self.mean)
+
+
+@dataclass(eq=False, repr=False)
+class _Network(BaseEstimator):  # type: ignore[misc]
+    """A dense network that learns y from X by mini-batch gradient descent with back-propagation.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or sequence of int, default (100,)
+        Units of each hidden layer.
+    activation : str, default "relu"
+        Of the hidden layers: identity, sigmoid (or logistic), tanh, relu, softplus, silu, gelu.
+    solver : {"adam", "sgd", "gradient_descent", "lbfgs"}, default "adam"
+    alpha : float, default 1e-4
+        Strength of the L2 penalty ½ alpha |W|² / (rows of a batch), as in scikit-learn.
+    batch_size : int or "auto", default "auto"
+        Rows a step; auto: 200, or all where there are fewer.
+    learning_rate : {"constant", "invscaling", "adaptive"}, default "constant"
+        Schedule of the learning rate for sgd.
+    learning_rate_init : float, default 0.001
+    power_t : float, default 0.5
+        Exponent of invscaling.
+    max_iter : int, default 200
+        Epochs at the most.
+    shuffle : bool, default True
+    random_state : int, RandomState or None, default None
+        Of the initial values, the shuffling and the split; equal integers give equal bits.
+    tol : float, default 1e-4
+        A loss that has not fallen by tol for n_iter_no_change epochs ends the training.
+    verbose : bool, default False
+        Print a line per epoch.
+    warm_start : bool, default False
+        Let `fit` go on from the last solution.
+    momentum, nesterovs_momentum : float, default 0.9, and bool, default True
+        Of sgd.
+    early_stopping : bool, default False
+        Set rows aside, watch the loss on them, and keep the parameters of the best epoch.
+    validation_fraction : float, default 0.1
+        How many rows early stopping sets aside, where `fit` is given no validation set.
+    beta_1, beta_2, epsilon : float
+        Of adam.
+    n_iter_no_change : int, default 10
+        Patience, in epochs.
+    max_fun : int, default 15000
+        Loss evaluations of lbfgs at the most.
+    loss : str, default "auto"
+        half_squared_error, binary_cross_entropy, cross_entropy; auto: the first for a Regressor, for a Classifier the
+        cross-entropy that suits its classes.
+    output : str, default "auto"
+        Activation of the output layer; auto: identity for a Regressor, sigmoid or softmax for a Classifier.
+    standardize : bool, default True
+        Scale each column of X, and of the Regressor's y, to mean 0 and deviation 1 inside.
+    dtype : {"float32", "float64"}, default "float32"
+        Of the network.
+    n_threads : int, default 1
+        The result does not depend on it.
+    engine : {"native", "reference"}, optional
+
+    Notes
+    -----
+    An ndarray of uint8 is taken as images: grey levels 0..255, which enter as 0..1 and are not standardised. Anything else,
+    uint8 columns of a frame included, is taken as numbers.
+    """
+
+    hidden_layer_sizes: int | Sequence[int] = (100,)
+    activation: str = "relu"
+    solver: str = "adam"
+    alpha: float = 0.0001
+    batch_size: int | str = "auto"
+    learning_rate: str = "constant"
+    learning_rate_init: float = 0.001
+    power_t: float = 0.5
+    max_iter: int = 200
+    shuffle: bool = True
+    random_state: Any = None
+    tol: float = 1e-4
+    verbose: bool = False
+    warm_start: bool = False
+    momentum: float = 0.9
+    nesterovs_momentum: bool = True
+    early_stopping: bool = False
+    validation_fraction: float = FRACTION
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+    n_iter_no_change: int = 10
+    max_fun: int = 15000
+    loss: str = "auto"
+    output: str = "auto"
+    standardize: bool = True
+    dtype: str = "float32"
+    n_threads: int = 1
+    engine: str | None = None
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: npt.ArrayLike | None = None,
+        *,
+        X_val: Any = None,
+        y_val: Any = None,
+    ) -> Self:
+        """Learn y from X.
+
+        Parameters
+        ----------
+        X : array or frame, (n, d)
+        y : array, (n,) or (n, k)
+        sample_weight : array, (n,), optional
+        X_val, y_val : optional
+            A validation set of your own: its loss is in `validation_curve_`, and early stopping watches it.
+
+        Returns
+        -------
+        self
+        """
+        if (X_val is None) != (y_val is None):
+            raise ValueError("X_val and y_val go together; got one without the other")
+        go_on = self.warm_start and hasattr(self, "network_")
+        rows, labels, weight = self._examples(X, y, sample_weight, first=not go_on)
+        validation = None
+        if X_val is not None:
+            validation = (self._rows(X_val), self._labels(self._check_targets(y_val)))
+        elif self.early_stopping:
+            rows, labels, weight, validation = self._split(rows, labels, weight)
+        if not go_on:
+            self._start(labels)
+        self._train(rows, labels, weight, int(self.max_iter), validation)
+        if self.history_.ending == "finished" and self.history_.epochs >= self.max_iter and self.tol > 0:
+            warnings.warn(
+                f"max_iter={self.max_iter} epochs were run and the loss still falls by more than tol={self.tol}: "
+                f"raise max_iter, or set early_stopping=True",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return self
+
+    # ---- from X, y to the network's rows and labels ----
+
+    def _examples(
+        self, X: Any, y: Any, sample_weight: npt.ArrayLike | None, first: bool, classes: npt.ArrayLike | None = None
+    ) -> tuple[Array, Floats, Array | None]:
+        """Check the data, learn its scales when `first`, and return rows, labels and weights for the network."""
+        if y is None:
+            raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None.")
+        checked = self._checked(X, reset=first)
+        targets = self._check_targets(y)
+        check_consistent_length(checked, targets)
+        weight = data.as_weights(sample_weight, len(checked), np.dtype(np.float64))
+        if first:
+            self.grey_ = isinstance(X, np.ndarray) and X.dtype == np.uint8
+            self.scale_ = Scale.of(checked, weight) if self.standardize and not self.grey_ else None
+            self._learn_targets(targets, weight, classes)
+        return self._scaled(checked), self._labels(targets), self._weights(targets, weight)
+
+    def _checked(self, X: Any, reset: bool) -> Array:
+        """X as numbers (n, d); an error names the row and the column, where scikit-learn's would not."""
+        try:
+            checked: Array = validate_data(
+                self, X, dtype=[np.float64, np.float32, np.uint8], ensure_all_finite=False, reset=reset
+            )
+        except ValueError as error:
+            if "could not convert string" in str(error):
+                data.as_numbers(np.asarray(X, dtype=object), "X")
+            raise
+        names = getattr(self, "feature_names_in_", None)
+        data.check_finite(checked, "X", None if names is None else [repr(name) for name in names])
+        return checked
+
+    def _rows(self, X: Any) -> Array:
+        return self._scaled(self._checked(X, reset=False))
+
+    def _scaled(self, checked: Array) -> Array:
+        if self.grey_:
+            return checked
+        if self.scale_ is not None:
+            return self.scale_.apply(checked, self.dtype)
+        return checked.astype(self.dtype) if checked.dtype == np.uint8 else checked
+
+    def _split(
+        self, rows: Array, labels: Floats, weight: Array | None
+    ) -> tuple[Array, Floats, Array | None, tuple[Array, Floats]]:
+        if not 0 < self.validation_fraction < 1:
+            raise ValueError(f"validation_fraction must lie between 0 and 1; got {self.validation_fraction}")
+        kept, aside = train_test_split(
+            np.arange(len(rows)), test_size=self.validation_fraction, random_state=self._seed(), stratify=self._strata(labels)
+        )
+        return rows[kept], labels[kept], None if weight is None else weight[kept], (rows[aside], labels[aside])
+
+    # ---- training ----
+
+    def _seed(self) -> int:
+        if isinstance(self.random_state, int | np.integer):
+            return data.check_integer("random_state", self.random_state, 0, 2**32 - 1)
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def _start(self, labels: Floats) -> None:
+        hidden = self.hidden_layer_sizes
+        sizes = [hidden] if isinstance(hidden, int | np.integer) else list(hidden)
+        for size in sizes:
+            data.check_integer("hidden_layer_sizes", size, 1, 2**31 - 1)
+        seed = self._seed()
+        self.network_ = Network(
+            [self.n_features_in_, *sizes, labels.shape[1]],
+            activation=self.activation,
+            output=self.out_activation_,
+            seed=seed,
+            dtype=self.dtype,
+            engine=self.engine,
+        )
+        self.history_ = History()
+        self._seed_ = seed
+
+    def _train(
+        self,
+        rows: Array,
+        labels: Floats,
+        weight: Array | None,
+        epochs: int,
+        validation: tuple[Array, Floats] | None,
+        patient: bool = True,
+    ) -> None:
+        data.check_integer("max_iter", self.max_iter, 1, 2**31)
+        batch = min(200, len(rows)) if self.batch_size == "auto" else min(self.batch_size, len(rows))  # type: ignore[type-var]
+        before = self.history_
+        stops = patient and (self.tol > 0 or self.early_stopping)
+        history = train(
+            self.network_,
+            rows,
+            labels,
+            loss=self.loss_name_,
+            solver=self.solver,
+            batch_size=data.check_integer("batch_size", batch, 1, 2**62),
+            learning_rate=self.learning_rate_init,
+            epochs=epochs,
+            momentum=self.momentum,
+            nesterov=self.nesterovs_momentum,
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            l2=self.alpha / (len(rows) if self.solver in ("lbfgs", "gradient_descent") else batch),
+            schedule=self.learning_rate if self.solver == "sgd" else "constant",
+            power_t=self.power_t,
+            sample_weight=weight,
+            shuffle=self.shuffle,
+            seed=self._seed_,
+            n_threads=self.n_threads,
+            validation=validation,
+            watch="validation" if self.early_stopping else "loss",
+            patience=self.n_iter_no_change if stops else None,
+            tol=self.tol,
+            max_fun=self.max_fun,
+            callback=Progress(epochs, len(rows)) if self.verbose else None,
+            state=before.state,
+        )
+        history.loss = before.loss + history.loss
+        history.validation = before.validation + history.validation
+        history.rate = before.rate + history.rate
+        history.seconds = before.seconds + history.seconds
+        self.history_ = history
+        self.loss_curve_ = history.loss
+        self.validation_curve_ = history.validation
+        self.loss_ = history.loss[-1] if history.loss else np.nan
+        self.best_loss_ = min(history.validation if self.early_stopping else history.loss, default=np.nan)
+        self.n_iter_ = history.epochs
+        self.n_layers_ = len(self.network_.sizes)
+        self.n_outputs_ = self.network_.sizes[-1]
+
+    def _partial_fit(
+        self, X: Any, y: Any, sample_weight: npt.ArrayLike | None, classes: npt.ArrayLike | None = None
+    ) -> Self:
+        first = not hasattr(self, "network_")
+        rows, labels, weight = self._examples(X, y, sample_weight, first, classes)
+        if first:
+            self._start(labels)
+        self._train(rows, labels, weight, 1, None, patient=False)
+        return self
+
+    def _outputs(self, X: Any) -> Floats:
+        check_is_fitted(self)
+        return self.network_.predict(self._rows(X), n_threads=self.n_threads)
+
+    @property
+    def coefs_(self) -> list[Floats]:
+        """Weights of each layer, (in, out) as in scikit-learn; they apply to standardised inputs."""
+        return [layer.weights.T for layer in self.network_.layers]
+
+    @property
+    def intercepts_(self) -> list[Floats]:
+        """Biases of each layer, (out,)."""
+        return [layer.bias for layer in self.network_.layers]
+
+
+@dataclass(eq=False, repr=False)
+class Regressor(RegressorMixin, _Network):  # type: ignore[misc]
+    __doc__ = f"""Learns numbers, one or several a row: half the squared error.
+
+    {(_Network.__doc__ or "").partition(chr(10))[2].strip()}
+
+    Attributes
+    ----------
+    network_ : Network
+    loss_curve_, validation_curve_ : list of float
+        Per epoch, in units of the standardised targets.
+    n_iter_ : int
+        Epochs run.
+    coefs_, intercepts_ : list of ndarray
+    history_ : History
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.linspace(-1, 1, 200)[:, None]
+    >>> model = Regressor(activation="tanh", solver="lbfgs", max_iter=500, random_state=0).fit(X, np.sin(3 * X[:, 0]))
+    >>> model.score(X, np.sin(3 * X[:, 0])) > 0.99
+    True
+    """
+
+    _numeric = True
+
+    def _check_targets(self, y: Any) -> Array:
+        targets = data.as_numbers(y, "y").astype(np.float64)
+        data.check_finite(targets, "y")
+        if targets.ndim == 2 and targets.shape[1] == 1:
+            warnings.warn("A column-vector y was passed when a 1d array was expected", DataConversionWarning, stacklevel=4)
+            targets = targets[:, 0]
+        if targets.ndim not in (1, 2):
+            raise data.DataError(f"y must have shape (n,) or (n, k); got {targets.shape}")
+        return targets
+
+    def _learn_targets(self, y: Array, weight: Array | None, classes: npt.ArrayLike | None) -> None:
+        self.out_activation_ = "identity" if self.output == "auto" else choose("output", self.output, OUTPUTS, ALIASES)
+        self.loss_name_ = "half_squared_error" if self.loss == "auto" else choose("loss", self.loss, LOSSES)
+        columns = y.reshape(len(y), -1)
+        self.single_output_ = y.ndim == 1
+        scaled = self.standardize and self.out_activation_ == "identity"
+        self.target_scale_ = Scale.of(columns, weight) if scaled else None
+
+    def _labels(self, y: Array) -> Floats:
+        columns = y.reshape(len(y), -1)
+        scaled: Floats = columns if self.target_scale_ is None else self.target_scale_.apply(columns, self.dtype)
+        return scaled
+
+    def _weights(self, y: Array, weight: Array | None) -> Array | None:
+        return weight
+
+    def _strata(self, labels: Floats) -> None:
+        return None
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: npt.ArrayLike | None = None) -> Self:
+        """Run one epoch on these rows; the first call fixes the scales."""
+        return self._partial_fit(X, y, sample_weight)
+
+    def predict(self, X: Any) -> npt.NDArray[np.float64]:
+        """Return the predicted y in its own units; (n,) or (n, k), like the y of `fit`."""
+        Z = self._outputs(X)
+        values = Z.astype(np.float64) if self.target_scale_ is None else self.target_scale_.undo(Z)
+        return values[:, 0] if self.single_output_ else values
+
+
+@dataclass(eq=False, repr=False)
+class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]
+    __doc__ = f"""Learns classes, named by numbers or strings, or several labels a row: cross-entropy.
+
+    {(_Network.__doc__ or "").partition(chr(10))[2].strip()}
+    class_weight : dict, "balanced" or None, default None
+        Weight of each class in the loss.
+
+    Attributes
+    ----------
+    classes_ : ndarray
+    network_ : Network
+    loss_curve_, validation_curve_ : list of float
+        Per epoch.
+    n_iter_ : int
+        Epochs run.
+    coefs_, intercepts_ : list of ndarray
+    history_ : History
+
+    Examples
+    --------
+    >>> X = [[0.0], [0.1], [0.9], [1.0]]
+    >>> model = Classifier(solver="lbfgs", random_state=0).fit(X, ["no", "no", "yes", "yes"])
+    >>> model.predict([[0.05], [0.95]]).tolist()
+    ['no', 'yes']
+    """
+
+    class_weight: Any = None
+    _numeric = False
+
+    def _check_targets(self, y: Any) -> Array:
+        targets = np.asarray(y)
+        if targets.dtype.kind == "f":
+            data.check_finite(targets, "y")
+        if targets.ndim == 2 and targets.shape[1] == 1:
+            warnings.warn("A column-vector y was passed when a 1d array was expected", DataConversionWarning, stacklevel=4)
+            targets = targets[:, 0]
+        check_classification_targets(targets)
+        return targets
+
+    def _learn_targets(self, y: Array, weight: Array | None, classes: npt.ArrayLike | None) -> None:
+        self.multilabel_ = type_of_target(y) == "multilabel-indicator"
+        if self.multilabel_:
+            self.classes_ = np.arange(y.shape[1])
+        else:
+            if y.ndim > 1:
+                raise ValueError(f"y must be (n,) classes, or (n, k) of 0 and 1; got shape {y.shape}")
+            self.classes_ = np.unique(y) if classes is None else np.unique(classes)
+        if len(self.classes_) < 2 and not self.multilabel_:
+            raise ValueError(
+                f"y has one class only, {self.classes_[0]!r}; a classifier needs examples of at least two classes"
+            )
+        one = self.multilabel_ or len(self.classes_) == 2
+        output = None if self.output == "auto" else choose("output", self.output, OUTPUTS, ALIASES)
+        loss = None if self.loss == "auto" else choose("loss", self.loss, LOSSES)
+        if output is None:
+            needed = None if loss is None else LOSSES[loss].output
+            output = needed or ("sigmoid" if one else "softmax")
+        if loss is None:
+            loss = {"sigmoid": "binary_cross_entropy", "softmax": "cross_entropy"}.get(output, "half_squared_error")
+        self.out_activation_, self.loss_name_ = output, loss
+
+    def _labels(self, y: Array) -> Floats:
+        """Return a column a class with 1 where it is the row's, or for two classes and a sigmoid the second's alone."""
+        if self.multilabel_:
+            return np.ascontiguousarray(y, dtype=self.dtype)
+        index = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
+        unknown = self.classes_[index] != y
+        if np.any(unknown):
+            row = int(np.argmax(unknown))
+            raise ValueError(f"y must hold the classes {self.classes_.tolist()}; found {y[row]!r} at row {row}")
+        labels = np.eye(len(self.classes_), dtype=self.dtype)[index]
+        return labels[:, 1:] if len(self.classes_) == 2 and self.out_activation_ == "sigmoid" else labels
+
+    def _weights(self, y: Array, weight: Array | None) -> Array | None:
+        if self.class_weight is None:
+            return weight
+        balanced = compute_sample_weight(self.class_weight, y)
+        return np.asarray(balanced if weight is None else balanced * weight)
+
+    def _strata(self, labels: Floats) -> Array | None:
+        if self.multilabel_:
+            return None
+        return labels[:, 0] if labels.shape[1] == 1 else labels.argmax(axis=1)
+
+    def partial_fit(
+        self, X: Any, y: Any, classes: npt.ArrayLike | None = None, sample_weight: npt.ArrayLike | None = None
+    ) -> Self:
+        """Run one epoch on these rows; the first call fixes the scales and names all `classes`."""
+        if not hasattr(self, "network_"):
+            if classes is None:
+                raise ValueError("classes must be passed on the first call to partial_fit")
+        elif classes is not None and not np.array_equal(np.unique(np.asarray(classes)), self.classes_):
+            raise ValueError(f"classes={classes!r} is not the same as on the first call, {self.classes_.tolist()}")
+        return self._partial_fit(X, y, sample_weight, classes)
+
+    def predict_proba(self, X: Any) -> npt.NDArray[np.float64]:
+        """Return the probability of each class, in the order of `classes_`; (n, n_classes)."""
+        Z = self._outputs(X).astype(np.float64)
+        if self.multilabel_:
+            return Z
+        if Z.shape[1] == 1:
+            return np.hstack([1 - Z, Z])
+        if self.out_activation_ == "softmax":
+            Z = Z / Z.sum(axis=1, keepdims=True)  # to float64's rounding
+        else:  # outputs of their own: shares of what is positive
+            Z = np.maximum(Z, 1e-12)
+            Z = Z / Z.sum(axis=1, keepdims=True)
+        return Z
+
+    def predict_log_proba(self, X: Any) -> npt.NDArray[np.float64]:
+        """Return the logarithm of `predict_proba`."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X))
+
+    def predict(self, X: Any) -> Array:
+        """Return the most probable class of each row; (n,), or (n, k) of 0 and 1 for several labels."""
+        P = self.predict_proba(X)
+        if self.multilabel_:
+            return (P > 0.5).astype(int)
+        return np.asarray(self.classes_[P.argmax(axis=1)])
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+

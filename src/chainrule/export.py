@@ -1,0 +1,239 @@
+"""A model taken away and brought back: safetensors with JSON metadata. Loading one runs no code.
+
+The tensors are the layers' weights (out, in) and biases, and the scales of inputs and targets; everything else is in the
+metadata under "chainrule", as JSON: docs/design.md lists its fields.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from chainrule.data import DataError
+from chainrule.network import Network
+
+if TYPE_CHECKING:
+    from chainrule.estimators import Classifier, Regressor
+
+    Model = Network | Regressor | Classifier
+
+FORMAT = 1
+KINDS = ("Network", "Regressor", "Classifier")
+
+
+def save(model: Model, path: str | os.PathLike[str], notes: dict[str, Any] | None = None) -> None:
+    """Write a model to a file, replacing one that is there only when the new one is complete.
+
+    Parameters
+    ----------
+    model : Network, Regressor or Classifier
+        The last two fitted.
+    path : path
+        By custom it ends in .chain.
+    notes : dict, optional
+        Anything JSON holds, kept with the model: names of columns, the shape of images.
+
+    Raises
+    ------
+    OSError
+        When the file cannot be written; an old one is then as it was.
+    """
+    from safetensors.numpy import save as to_bytes
+
+    kind = next((name for name in KINDS if name in {c.__name__ for c in type(model).__mro__}), None)
+    if kind is None:
+        raise TypeError(f"model must be a Network, Regressor or Classifier; got {type(model).__name__}")
+    network = model if isinstance(model, Network) else model.network_
+    tensors: dict[str, npt.NDArray[Any]] = {}
+    for k, layer in enumerate(network.layers):
+        tensors[f"layers.{k}.weights"] = np.ascontiguousarray(layer.weights)
+        tensors[f"layers.{k}.bias"] = np.ascontiguousarray(layer.bias)
+    meta: dict[str, Any] = {
+        "format": FORMAT,
+        "kind": kind,
+        "sizes": list(network.sizes),
+        "activations": list(network.activations),
+        "dtype": network.dtype.name,
+        "seed": network.seed,
+        "notes": notes or {},
+    }
+    if not isinstance(model, Network):
+        for name, scale in (("input", model.scale_), ("target", getattr(model, "target_scale_", None))):
+            if scale is not None:
+                tensors[f"{name}.mean"] = np.atleast_1d(scale.mean)
+                tensors[f"{name}.deviation"] = np.atleast_1d(scale.deviation)
+        meta["estimator"] = _describe(model)
+    _replace(Path(path), to_bytes(tensors, {"chainrule": json.dumps(meta, ensure_ascii=False, allow_nan=False)}))
+
+
+def _describe(model: Regressor | Classifier) -> dict[str, Any]:
+    """Return what of an estimator is neither tensor nor network, as JSON values."""
+    parameters = {k: _plain(v) for k, v in model.get_params(deep=False).items()}
+    described: dict[str, Any] = {
+        "parameters": {k: v for k, v in parameters.items() if v is not None},
+        "loss": model.loss_name_,
+        "grey": bool(model.grey_),
+        "features": [str(name) for name in getattr(model, "feature_names_in_", [])],
+        "loss_curve": [float(e) for e in model.history_.loss],
+        "validation_curve": [float(e) for e in model.history_.validation],
+    }
+    if hasattr(model, "classes_"):
+        described["classes"] = model.classes_.tolist()
+        described["class_dtype"] = model.classes_.dtype.str if model.classes_.dtype.kind != "O" else "O"
+        described["multilabel"] = bool(model.multilabel_)
+    else:
+        described["single_output"] = bool(model.single_output_)
+    return described
+
+
+def _plain(value: Any) -> Any:
+    """Return a parameter as JSON can hold it; None for what it cannot, such as a RandomState."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    return value if isinstance(value, str | int | float | bool) else None
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write beside the target, flush to the disk, then rename: a reader sees the old file or the whole new one."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(name).chmod(0o666 & ~mask)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def load(path: str | os.PathLike[str]) -> Model:
+    """Read a model that `save` wrote. Nothing in the file is run.
+
+    Raises
+    ------
+    DataError
+        When the file is missing, cut, damaged, forged, or another program's.
+    """
+    return read(path)[0]
+
+
+def read(path: str | os.PathLike[str]) -> tuple[Model, dict[str, Any]]:
+    """Return the model and the notes that were saved with it."""
+    from safetensors import SafetensorError, safe_open
+
+    file = Path(path)
+    if not file.is_file():
+        raise DataError(f"{file}: there is no such model file")
+    try:
+        with safe_open(file, framework="numpy") as opened:
+            meta_text = (opened.metadata() or {}).get("chainrule")
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, ValueError, TypeError, OSError) as error:
+        raise DataError(f"{file}: is not a whole model file ({error}); it may be cut, or another program's") from None
+    if meta_text is None:
+        raise DataError(f"{file}: is a safetensors file, but not one of chainrule: its metadata lack 'chainrule'")
+    try:
+        meta = json.loads(meta_text)
+        if meta["format"] != FORMAT:
+            raise DataError(f"{file}: has format {meta['format']!r}; this version of chainrule reads format {FORMAT}")
+        return _restore(meta, tensors), dict(meta["notes"])
+    except DataError:
+        raise
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+        raise DataError(f"{file}: its description and its numbers do not fit ({error!r}); it may be forged or damaged") from None
+
+
+def _restore(meta: dict[str, Any], tensors: dict[str, npt.NDArray[Any]]) -> Model:
+    if meta["kind"] not in KINDS:
+        raise ValueError(f"kind {meta['kind']!r}")
+    activations = meta["activations"]
+    expected = {"layers": sum(n_out * (n_in + 1) for n_in, n_out in zip(meta["sizes"][:-1], meta["sizes"][1:], strict=True))}
+    held = sum(tensor.size for name, tensor in tensors.items() if name.startswith("layers."))
+    if expected["layers"] != held:  # before memory is taken for what a forged header claims
+        raise ValueError(f"sizes {meta['sizes']} want {expected['layers']} parameters; the file holds {held}")
+    network = Network(meta["sizes"], activations[:-1], activations[-1], seed=meta["seed"], dtype=meta["dtype"])
+    for k, layer in enumerate(network.layers):
+        for view, name in ((layer.weights, f"layers.{k}.weights"), (layer.bias, f"layers.{k}.bias")):
+            tensor = tensors.pop(name)
+            if tensor.shape != view.shape or tensor.dtype != view.dtype or not np.isfinite(tensor).all():
+                raise ValueError(f"{name} is not {view.shape} finite {view.dtype}")
+            view[:] = tensor
+    if meta["kind"] == "Network":
+        _nothing_left(tensors)
+        return network
+    return _restore_estimator(meta, tensors, network)
+
+
+def _nothing_left(tensors: dict[str, npt.NDArray[Any]]) -> None:
+    if tensors:
+        raise ValueError(f"unknown tensor {min(tensors)!r}")
+
+
+def _restore_estimator(
+    meta: dict[str, Any], tensors: dict[str, npt.NDArray[Any]], network: Network
+) -> Regressor | Classifier:
+    from chainrule.estimators import Classifier, Regressor, Scale
+    from chainrule.functions import check_loss
+    from chainrule.training import History
+
+    described = meta["estimator"]
+    known = Regressor if meta["kind"] == "Regressor" else Classifier
+    parameters = dict(described["parameters"])
+    if isinstance(parameters.get("hidden_layer_sizes"), list):
+        parameters["hidden_layer_sizes"] = tuple(parameters["hidden_layer_sizes"])
+    model: Regressor | Classifier = known(**parameters)
+
+    def scale(name: str, size: int) -> Scale | None:
+        if f"{name}.mean" not in tensors:
+            return None
+        mean, deviation = tensors.pop(f"{name}.mean"), tensors.pop(f"{name}.deviation")
+        for values in (mean, deviation):
+            if values.shape != (size,) or values.dtype != np.float64 or not np.isfinite(values).all():
+                raise ValueError(f"the scale of the {name} is not ({size},) finite float64")
+        if (deviation <= 0).any():
+            raise ValueError(f"the scale of the {name} holds a deviation that is not positive")
+        return Scale(mean, deviation)
+
+    model.network_ = network
+    model.n_features_in_ = network.sizes[0]
+    model.scale_ = scale("input", network.sizes[0])
+    model.grey_ = bool(described["grey"])
+    model.loss_name_ = check_loss(described["loss"], network.activations[-1])
+    model.out_activation_ = network.activations[-1]
+    model.history_ = History(
+        [float(e) for e in described["loss_curve"]], [float(e) for e in described["validation_curve"]]
+    )
+    model.loss_curve_, model.validation_curve_ = model.history_.loss, model.history_.validation
+    model.n_iter_ = model.history_.epochs
+    model.n_layers_, model.n_outputs_ = len(network.sizes), network.sizes[-1]
+    model._seed_ = network.seed
+    if described["features"]:
+        if len(described["features"]) != network.sizes[0]:
+            raise ValueError(f"{len(described['features'])} names for {network.sizes[0]} inputs")
+        model.feature_names_in_ = np.array(described["features"], dtype=object)
+    if isinstance(model, Classifier):
+        kind = np.dtype(described["class_dtype"])
+        if kind.kind not in "biufUO":
+            raise ValueError(f"classes of type {kind}")
+        model.classes_ = np.array(described["classes"], dtype=kind)
+        model.multilabel_ = bool(described["multilabel"])
+        outputs = 1 if len(model.classes_) == 2 and model.out_activation_ == "sigmoid" else len(model.classes_)
+        if network.sizes[-1] != (len(model.classes_) if model.multilabel_ else outputs):
+            raise ValueError(f"{len(model.classes_)} classes for {network.sizes[-1]} outputs")
+    else:
+        model.target_scale_ = scale("target", network.sizes[-1])
+        model.single_output_ = bool(described["single_output"])
+    _nothing_left(tensors)
+    return model

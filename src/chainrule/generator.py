@@ -1,0 +1,48 @@
+"""The counter-based generator that the C++ core shares, number for number (core/random.hpp).
+
+Random bits are a function of a seed, a stream and a counter, so any of them can be had at once, in any order, on any
+machine: the initial values of a layer, the order of the rows in an epoch. It is not for cryptography.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+GOLDEN = 0x9E3779B97F4A7C15
+WORD = 0xFFFFFFFFFFFFFFFF
+SHUFFLE = 1 << 32  # the streams of shuffling begin here, one an epoch; those below are for initial values, one a layer
+
+
+def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """The finaliser of SplitMix64 (Steele, Lea, Flood 2014)."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def random_bits(seed: int, stream: int, first: int, n: int) -> npt.NDArray[np.uint64]:
+    """64 random bits each for the counters first .. first + n - 1; (n,)."""
+
+    def one(x: int) -> int:
+        return int(_mix(np.array([x & WORD], dtype=np.uint64))[0])
+
+    key = one(one(seed + GOLDEN) + (stream + 1) * GOLDEN)
+    counters = np.arange(first + 1, first + n + 1, dtype=np.uint64)
+    return _mix(np.uint64(key) + counters * np.uint64(GOLDEN))
+
+
+def uniform(seed: int, stream: int, n: int) -> npt.NDArray[np.float64]:
+    """Numbers of [0, 1), multiples of 2^-53; (n,)."""
+    return (random_bits(seed, stream, 0, n) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def permutation(seed: int, epoch: int, n: int) -> npt.NDArray[np.int64]:
+    """The order of n rows in an epoch (Fisher, Yates): place i takes what stands at a random place j <= i; (n,)."""
+    high = random_bits(seed, SHUFFLE + epoch, 0, n) >> np.uint64(32)
+    places = ((high * np.arange(1, n + 1, dtype=np.uint64)) >> np.uint64(32)).tolist()
+    order = list(range(n))
+    for i in range(n - 1, 0, -1):
+        j = places[i]
+        order[i], order[j] = order[j], order[i]
+    return np.array(order, dtype=np.int64)

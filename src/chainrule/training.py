@@ -1,0 +1,376 @@
+"""The loop over epochs: schedule, validation, stopping, history. The loop over batches is the engine's.
+
+fit -> train -> engine.run_epochs -> kernels. All epochs go to the engine in one call, unless something is asked between
+them: a validation set, a schedule, a callback, a stopping rule.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from chainrule import data, engines
+from chainrule.functions import check_loss, choose
+from chainrule.network import Floats, Network
+from chainrule.optimizers import State, step_of
+
+SCHEDULES = ("constant", "invscaling", "adaptive")
+SMALLEST_RATE = 1e-6  # an adaptive schedule ends here
+PROBABILITY = 1e-7  # of a validation label at least: beyond, float32 outputs are 0 or 1
+
+
+@dataclass
+class History:
+    """What happened, epoch by epoch.
+
+    Attributes
+    ----------
+    loss : list of float
+        Training loss of each epoch: the mean over its batches, each before its step, and the L2 penalty after the epoch.
+    validation : list of float
+        Loss on the validation set after each epoch, where one was given; without the L2 penalty.
+    rate : list of float
+        Learning rate of each epoch.
+    seconds : list of float
+        Duration of each epoch, validation included.
+    ending : str
+        finished: all epochs were run; converged: the loss stopped falling; interrupted: by Ctrl-C.
+    best_epoch : int
+        The epoch (from 1) whose parameters the network holds.
+    state : State
+        What the optimizer remembers: pass it to `train` to go on as if there had been no stop.
+    """
+
+    loss: list[float] = field(default_factory=list)
+    validation: list[float] = field(default_factory=list)
+    rate: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    ending: str = "finished"
+    best_epoch: int = 0
+    state: State | None = None
+
+    @property
+    def epochs(self) -> int:
+        """How many whole epochs were run."""
+        return len(self.loss)
+
+
+Callback = Callable[[History], object]
+
+
+@dataclass
+class Patience:
+    """Counts epochs without improvement by `tol`; (scikit-learn's rule, `n_iter_no_change`)."""
+
+    epochs: int
+    tol: float
+    best: float = np.inf
+    waited: int = 0
+
+    def exhausted(self, loss: float) -> bool:
+        """Take the loss of one more epoch; True when the patience is at its end."""
+        self.waited = self.waited + 1 if loss > self.best - self.tol else 0
+        self.best = min(self.best, loss)
+        return self.waited > self.epochs
+
+
+def train(
+    network: Network,
+    X: npt.ArrayLike,
+    L: npt.ArrayLike,
+    *,
+    loss: str = "half_squared_error",
+    solver: str = "sgd",
+    batch_size: int = 32,
+    learning_rate: float | None = None,
+    epochs: int = 10,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-8,
+    l2: float = 0.0,
+    schedule: str = "constant",
+    power_t: float = 0.5,
+    sample_weight: npt.ArrayLike | None = None,
+    shuffle: bool = True,
+    seed: int = 0,
+    n_threads: int = 1,
+    validation: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+    watch: str | None = None,
+    patience: int | None = None,
+    tol: float = 1e-4,
+    max_fun: int = 15000,
+    callback: Callback | None = None,
+    state: State | None = None,
+) -> History:
+    """Train the network in place: m(t+1) = m(t) − α dε/dm, batch after batch.
+
+    Parameters
+    ----------
+    network : Network
+    X : array, (n, d)
+        Inputs, float or uint8 (grey levels, which enter as 0..1). Float32, float64 and uint8 of any strides are read in
+        place.
+    L : array, (n, k), or (n,) of labels 0..k-1
+        What the outputs should be.
+    loss : {"half_squared_error", "binary_cross_entropy", "cross_entropy"}
+        The last two go with output sigmoid and softmax.
+    solver : {"sgd", "gradient_descent", "adam", "lbfgs"}
+        sgd: a step after each batch (batch_size=1 is pure stochastic gradient descent); gradient_descent: one step an
+        epoch, with all rows; adam (Kingma and Ba 2015); lbfgs: SciPy's, full batch, `epochs` iterations.
+    batch_size : int, default 32
+        Rows a step; the last batch of an epoch may have fewer, and its step is the mean over its own rows.
+    learning_rate : float, optional
+        α; default 0.1, for adam 0.001. Unused by lbfgs.
+    epochs : int, default 10
+    momentum, nesterov : float, bool
+        Of sgd (Polyak 1964; Nesterov 1983, in the form of Sutskever et al. 2013).
+    beta1, beta2, epsilon : float
+        Of adam.
+    l2 : float, default 0
+        λ: ½λ|W|² is added to the loss, over the weights, not the biases.
+    schedule : {"constant", "invscaling", "adaptive"}
+        invscaling: α / (1 + samples seen)^power_t; adaptive: α is divided by 5 each time patience ends.
+    sample_weight : array, (n,), optional
+        Scaled to mean 1; a row's loss is multiplied by its weight.
+    shuffle : bool, default True
+        A new order of the rows each epoch.
+    seed : int, default 0
+        Of the shuffling. Equal seeds and settings give equal bits, on any number of threads.
+    n_threads : int, default 1
+    validation : (X, L), optional
+        Its loss is in `history.validation`.
+    watch : {"validation", "loss"}, optional
+        What patience watches; default: the validation loss where there is a set. Watching that, the network ends with the
+        parameters of its best epoch.
+    patience : int, optional
+        Stop when this many epochs in a row have not lowered the loss by `tol`.
+    tol : float, default 1e-4
+    max_fun : int, default 15000
+        Loss evaluations of lbfgs at the most.
+    callback : callable, optional
+        Called with the history after each epoch; a true answer ends the training.
+    state : State, optional
+        `history.state` of an earlier call: go on from there.
+
+    Returns
+    -------
+    history : History
+
+    Raises
+    ------
+    ValueError
+        For a bad argument or bad data (then a `DataError`, naming row and column).
+    FloatingPointError
+        When the loss is no longer finite; the network keeps the parameters of the last step before.
+
+    Warns
+    -----
+    UserWarning
+        When Ctrl-C ended the training; the network keeps what it learned.
+
+    Examples
+    --------
+    >>> net = Network([1, 1, 1], seed=1)
+    >>> history = train(net, [[0.0], [1.0]], [[0.2], [0.8]], batch_size=1, learning_rate=3.0, epochs=100)
+    >>> history.loss[0] > history.loss[-1]
+    True
+    """
+    loss = check_loss(loss, network.activations[-1])
+    step = step_of(solver, momentum, nesterov)
+    schedule = choose("schedule", schedule, SCHEDULES)
+    rows, labels, weight = network.examples(X, L, sample_weight)
+    rate = _check_rate(learning_rate, step)
+    n = len(rows)
+    if n == 0:
+        raise data.DataError("X has no rows; at least one example is needed")
+    batch_size = n if solver == "gradient_descent" else data.check_integer("batch_size", batch_size, 1, 2**62)
+    epochs = data.check_integer("epochs", epochs, 0, 2**31)
+    n_threads = data.check_integer("n_threads", n_threads, 1, 1024)
+    seed = data.check_integer("seed", seed, 0, 2**64 - 1)
+    for name, value, top in (("momentum", momentum, 1), ("beta1", beta1, 1), ("beta2", beta2, 1), ("l2", l2, np.inf)):
+        if not 0 <= value < top:
+            raise ValueError(f"{name} must be at least 0 and below {top}; got {value}")
+    check = None if validation is None else network.examples(*validation)
+    history = History(state=state if state is not None else State.start(step, network.parameters))
+    if solver == "lbfgs":
+        _lbfgs(network, rows, labels, weight, loss, l2, epochs, tol, max_fun, n_threads, check, callback, history)
+        return history
+
+    memory = history.state
+    assert memory is not None
+    if (len(memory.velocity) or step == "descent") and len(memory.velocity) not in (0, len(network.parameters)):
+        raise ValueError("state is that of another network")
+    engine = engines.load(network.engine)
+    waiting = None if patience is None else Patience(patience, tol)
+    watched = choose("watch", watch or ("validation" if check is not None else "loss"), ("validation", "loss"))
+    if watched == "validation" and check is None:
+        raise ValueError("watch='validation' needs a validation set: validation=(X, L)")
+    best = network.parameters.copy() if watched == "validation" and waiting is not None else None
+    lowest = np.inf
+    stepwise = not (check is None and waiting is None and callback is None and schedule == "constant")
+    base = rate
+    try:
+        while history.epochs < epochs and history.ending == "finished":
+            started = time.perf_counter()
+            if schedule == "invscaling":
+                rate = base / (1 + memory.epochs * n) ** power_t
+            count = 1 if stepwise else epochs
+            losses, ending = engine.run_epochs(
+                network.parameters, network.sizes, network.activations, rows, labels, loss, step,
+                memory.velocity, memory.square, memory.powers, batch_size, count, memory.epochs, rate, momentum,
+                beta1, beta2, epsilon, l2, weight, shuffle and solver != "gradient_descent", seed, n_threads,
+            )  # fmt: skip
+            memory.epochs += len(losses)
+            history.loss += losses
+            history.rate += [rate] * len(losses)
+            if ending == "diverged":
+                raise FloatingPointError(
+                    f"training diverged: the loss is not finite in epoch {history.epochs + 1} with learning_rate={rate:g}; "
+                    f"try learning_rate={rate / 10:g}, or look for outliers in the data. "
+                    f"The network keeps the parameters of the last step before"
+                )
+            if check is not None and losses:
+                history.validation.append(mean_loss(loss, network.predict(check[0], n_threads=n_threads), check[1]))
+            history.seconds += [(time.perf_counter() - started) / max(len(losses), 1)] * len(losses)
+            history.best_epoch = history.epochs
+            if ending == "interrupted":
+                history.ending = ending
+            elif losses:
+                judged = history.validation[-1] if watched == "validation" else history.loss[-1]
+                if best is not None and judged < lowest:
+                    lowest, best = judged, network.parameters.copy()
+                    best_epoch = history.epochs
+                if waiting is not None and waiting.exhausted(judged):
+                    if schedule == "adaptive" and rate > SMALLEST_RATE:
+                        rate, waiting.waited = rate / 5, 0
+                    else:
+                        history.ending = "converged"
+                if callback is not None and callback(history):
+                    break
+    except KeyboardInterrupt:  # between two calls of the engine
+        history.ending = "interrupted"
+    if best is not None and lowest < np.inf:
+        network.parameters = best
+        history.best_epoch = best_epoch
+    _warn_if_interrupted(history, epochs)
+    return history
+
+
+def mean_loss(loss: str, Z: Floats, L: Floats) -> float:
+    """Return the mean over rows of the loss of outputs Z (n, k) against labels L (n, k)."""
+    z, l = Z.astype(np.float64), L.astype(np.float64)
+    if loss == "half_squared_error":
+        return float(0.5 * ((z - l) ** 2).sum(axis=1).mean())
+    z = np.clip(z, PROBABILITY, 1 - PROBABILITY)
+    entropy = -l * np.log(z) if loss == "cross_entropy" else -l * np.log(z) - (1 - l) * np.log1p(-z)
+    return float(entropy.sum(axis=1).mean())
+
+
+def _check_rate(learning_rate: float | None, step: str) -> float:
+    rate = (0.001 if step == "adam" else 0.1) if learning_rate is None else float(learning_rate)
+    if not 0 < rate < np.inf:
+        raise ValueError(f"learning_rate must be a positive number; got {learning_rate}")
+    return rate
+
+
+def _warn_if_interrupted(history: History, epochs: int) -> None:
+    if history.ending == "interrupted":
+        warnings.warn(
+            f"training was interrupted after {history.epochs} of {epochs} epochs; the network keeps what it learned",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _lbfgs(
+    network: Network,
+    rows: npt.NDArray[np.generic],
+    labels: Floats,
+    weight: Floats | None,
+    loss: str,
+    l2: float,
+    epochs: int,
+    tol: float,
+    max_fun: int,
+    n_threads: int,
+    check: tuple[npt.NDArray[np.generic], Floats, Floats | None] | None,
+    callback: Callback | None,
+    history: History,
+) -> None:
+    """SciPy's L-BFGS over loss and gradient, in float64: its line search needs more digits than float32 has."""
+    from scipy.optimize import OptimizeResult, minimize
+
+    engine = engines.load(network.engine)
+    labels = labels.astype(np.float64)
+    weight = None if weight is None else weight.astype(np.float64)
+
+    def both(m: Floats) -> tuple[float, Floats]:
+        value, gradient = engine.loss_and_gradient(
+            m, network.sizes, network.activations, rows, labels, loss, l2, weight, n_threads
+        )
+        return value, gradient
+
+    started = time.perf_counter()
+
+    def iterated(intermediate_result: OptimizeResult) -> None:
+        nonlocal started
+        network.parameters = intermediate_result.x
+        history.loss.append(float(intermediate_result.fun))
+        history.rate.append(1.0)
+        if check is not None:
+            history.validation.append(mean_loss(loss, network.predict(check[0], n_threads=n_threads), check[1]))
+        history.seconds.append(time.perf_counter() - started)
+        history.best_epoch = history.epochs
+        started = time.perf_counter()
+        if callback is not None and callback(history):
+            raise StopIteration
+
+    try:
+        result = minimize(
+            both, network.parameters.astype(np.float64), jac=True, method="L-BFGS-B", callback=iterated,
+            options={"maxiter": epochs, "maxfun": max_fun, "gtol": tol},
+        )  # fmt: skip
+        if not np.isfinite(result.fun):
+            raise FloatingPointError("training diverged: the loss is not finite; look for outliers in the data, or scale it")
+        network.parameters = result.x
+        history.ending = "converged" if result.success else "finished"
+    except KeyboardInterrupt:
+        history.ending = "interrupted"
+    _warn_if_interrupted(history, epochs)
+
+
+class Progress:
+    """A callback that prints a line per epoch: loss, rate, time left."""
+
+    def __init__(self, epochs: int, rows: int, accuracy: Callable[[], float] | None = None) -> None:
+        self.epochs, self.rows, self.accuracy = epochs, rows, accuracy
+
+    def __call__(self, history: History) -> None:
+        """Print the line of the last epoch."""
+        print(self.line(history), flush=True)
+
+    def line(self, history: History) -> str:
+        """Return the line of the last epoch."""
+        seconds = history.seconds[-1]
+        left = (self.epochs - history.epochs) * float(np.median(history.seconds[-5:]))
+        parts = [f"epoch {history.epochs:{len(str(self.epochs))}}/{self.epochs}", f"loss {history.loss[-1]:.5f}"]
+        if history.validation:
+            parts.append(f"validation {history.validation[-1]:.5f}")
+        if self.accuracy is not None:
+            parts.append(f"accuracy {100 * self.accuracy():.2f} %")
+        parts += [f"{seconds:.3f} s", f"{_short(self.rows / max(seconds, 1e-9))} rows/s", f"{left:.0f} s left"]
+        return "  ".join(parts)
+
+
+def _short(number: float) -> str:
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.1f} {unit}"
+    return f"{number:.0f} "
