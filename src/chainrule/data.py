@@ -120,8 +120,10 @@ def as_weights(sample_weight: npt.ArrayLike | None, rows: int, dtype: np.dtype[A
     if weight.shape != (rows,):
         raise DataError(f"sample_weight must have shape ({rows},); got {weight.shape}")
     check_finite(weight, "sample_weight")
-    if (weight < 0).any() or weight.sum() == 0:
-        raise DataError("sample_weight must be 0 or more, and not all 0")
+    if (weight < 0).any():
+        raise DataError(f"sample_weight must be 0 or more; found {weight.min()} at row {int(weight.argmin())}")
+    if weight.sum() == 0:
+        raise DataError("Sample weights must contain at least one non-zero number.")  # scikit-learn's words
     return (weight / weight.mean()).astype(dtype)
 
 
@@ -136,6 +138,7 @@ class Examples:
     y: Array | None
     features: list[str] = field(default_factory=list)  # names of X's columns; empty for images
     target: str = ""
+    names: list[str] = field(default_factory=list)  # of the image files, one a row
     shape: tuple[int, ...] = ()  # of an image, (height, width) or (height, width, 3); empty for a table
     test: Examples | None = None  # a test set that came with it
 
@@ -377,4 +380,4 @@ def _stack(files: list[Path], y: Array | None) -> Examples:
     colour = any(image.ndim == 3 for _, image in images)
     arrays = [np.repeat(i[:, :, None], 3, axis=2) if colour and i.ndim == 2 else i for _, i in images]
     stacked = np.stack(arrays)
-    return Examples(stacked.reshape(len(stacked), -1), y, shape=stacked.shape[1:])
+    return Examples(stacked.reshape(len(stacked), -1), y, names=[str(file) for file in files], shape=stacked.shape[1:])

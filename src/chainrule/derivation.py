@@ -7,6 +7,7 @@ vectors (18) to (30) for two layers, (31) to (37) for any depth. The arithmetic 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -97,11 +98,9 @@ class Explanation:
                 lines += [f"{head}   {_shape(step.value)}", _indent(_numbers(step.value))]
             if step.difference is not None:
                 checked = int((~np.isnan(step.difference)).sum())
-                part = "" if checked == step.value.size else f", {checked} of {step.value.size} entries"
-                if step.value.ndim == 0:
-                    lines.append(f"       check: {_numbers(step.difference)} by differences, apart by {step.error:.0e}")
-                else:
-                    lines.append(f"       check: differences{part} agree within {step.error:.0e} of the largest entry")
+                part = "" if checked == step.value.size else f" ({checked} of {step.value.size} entries)"
+                lines.append(_indent(_numbers(step.difference), "check: "))
+                lines.append(f"       by central differences; apart by {step.error:.0e}, relative{part}")
         lines += ["", f"All derivatives agree with central differences of ε within {self.error:.0e}."]
         return "\n".join(lines)
 
@@ -236,8 +235,8 @@ class _Sample:
             if name == "softmax":
                 text, tex = f"softmax({p})", rf"{_tex(y)} = \mathrm{{softmax}}({_tex(p)})"
             else:
-                text = f"σ({p})" + (f", σ(p) = {ACTIVATIONS[name].formula}")
-                tex = rf"{_tex(y)} = \sigma({_tex(p)}),\; \sigma(p) = {ACTIVATIONS[name].tex}"
+                text = f"σ({p}) = {_of(p, ACTIVATIONS[name].formula)}"
+                tex = rf"{_tex(y)} = \sigma({_tex(p)}) = {_of(_tex(p), ACTIVATIONS[name].tex)}"
             steps.append(Step(53 if name == "softmax" else self.number("y", k), y, text, tex, self.y[k + 1]))
         return steps + self._loss() + self._backward()
 
@@ -279,7 +278,7 @@ class _Sample:
             else:
                 times = " " if self.style == "scalar" else " ⊙ "
                 formula = f"∂ε/∂{y}{times}σ′({p})"
-                derivative = f", σ′(p) = {ACTIVATIONS[name].derivative_formula}"
+                derivative = f", σ′({p}) = {_of(p, ACTIVATIONS[name].derivative_formula)}"
                 tex = rf"{_d(y)} {'' if self.style == 'scalar' else chr(92) + 'odot '}\sigma'({_tex(p)})"
                 inserted = self._insert("{} · {}", dy, ACTIVATIONS[name].derivative(self.p[k]))
             steps.append(
@@ -287,7 +286,7 @@ class _Sample:
                      self._difference(lambda P, k=k: self.tail(P, k), self.p[k]))
             )  # fmt: skip
             steps.append(
-                Step(self.number("db", k), f"∂ε/∂{b}", f"∂ε/∂{p}", f"{_d(b)} = {_d(p)}", dp, self._insert("{}", dp),
+                Step(self.number("db", k), f"∂ε/∂{b}", f"∂ε/∂{p}", f"{_d(b)} = {_d(p)}", dp, "",
                      self._difference(lambda B, k=k: self.tail(self.p[k] - self.b[k] + B, k), self.b[k]))
             )  # fmt: skip
             times, times_tex = (" ", "") if self.style == "scalar" else (" ⊗ ", r"\otimes ")
@@ -327,7 +326,7 @@ class _Sample:
         if self.style != "scalar":
             return ""
         shown = [_number(float(v.reshape(-1)[0])) for v in values]
-        return pattern.format(*(f"({s})" if s.startswith("−") and pattern != "{}" else s for s in shown))
+        return pattern.format(*(f"({s})" if s.startswith("−") else s for s in shown))
 
     def _difference(self, f: Callable[[Array], Array], at: Array) -> Array:
         """(59): [ε(a + h) − ε(a − h)] / 2h for each entry of a vector; f takes rows (m, n)."""
@@ -378,12 +377,17 @@ def _shape(a: Array) -> str:
     return "(" + ", ".join(map(str, a.shape)) + ("," if a.ndim == 1 else "") + ")"
 
 
-def _indent(text: str) -> str:
-    return "\n".join("       " + line for line in text.splitlines())
+def _indent(text: str, first: str = "") -> str:
+    return "\n".join("       " + (first if i == 0 else " " * len(first)) + line for i, line in enumerate(text.splitlines()))
 
 
 def _json_numbers(a: Array) -> Any:
     return np.where(np.isnan(a), None, a.astype(object)).tolist()
+
+
+def _of(letter: str, formula: str) -> str:
+    """Return a formula of p as one of another letter."""
+    return re.sub(r"\bp\b", lambda _: letter, formula)
 
 
 def _tex(name: str) -> str:

@@ -203,6 +203,8 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         targets = self._check_targets(y)
         check_consistent_length(checked, targets)
         weight = data.as_weights(sample_weight, len(checked), np.dtype(np.float64))
+        # Two rows of weight 1 are one row of weight 2: the penalty is shared by weight, not by rows.
+        self._mean_weight = 1.0 if sample_weight is None else float(np.mean(np.asarray(sample_weight, dtype=np.float64)))
         if first:
             self.grey_ = isinstance(X, np.ndarray) and X.dtype == np.uint8
             self.scale_ = Scale.of(checked, weight) if self.standardize and not self.grey_ else None
@@ -294,7 +296,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             beta1=self.beta_1,
             beta2=self.beta_2,
             epsilon=self.epsilon,
-            l2=self.alpha / (len(rows) if self.solver in ("lbfgs", "gradient_descent") else batch),
+            l2=self.alpha / (len(rows) if self.solver in ("lbfgs", "gradient_descent") else batch) / self._mean_weight,
             schedule=self.learning_rate if self.solver == "sgd" else "constant",
             power_t=self.power_t,
             sample_weight=weight,

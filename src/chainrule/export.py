@@ -69,7 +69,7 @@ def save(model: Model, path: str | os.PathLike[str], notes: dict[str, Any] | Non
                 tensors[f"{name}.mean"] = np.atleast_1d(scale.mean)
                 tensors[f"{name}.deviation"] = np.atleast_1d(scale.deviation)
         meta["estimator"] = _describe(model)
-    _replace(Path(path), to_bytes(tensors, {"chainrule": json.dumps(meta, ensure_ascii=False, allow_nan=False)}))
+    replace(Path(path), to_bytes(tensors, {"chainrule": json.dumps(meta, ensure_ascii=False, allow_nan=False)}))
 
 
 def _describe(model: Regressor | Classifier) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str | int | float | bool) else None
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace(path: Path, content: bytes) -> None:
     """Write beside the target, flush to the disk, then rename: a reader sees the old file or the whole new one."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:

@@ -1,0 +1,402 @@
+"""The command line: demo, fit, predict, explain. Errors are one line on stderr and exit code 2, never a traceback."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import os
+import sys
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+import chainrule
+from chainrule import data, export
+from chainrule.functions import ACTIVATIONS, LOSSES, OUTPUTS
+from chainrule.generator import permutation
+from chainrule.network import Network
+from chainrule.optimizers import SOLVERS
+
+if TYPE_CHECKING:
+    from chainrule.estimators import Classifier, Regressor
+
+INTERRUPTED = 130  # what a shell expects after Ctrl-C
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit code."""
+    options = _parser().parse_args(arguments)
+    warnings.showwarning = _show_warning
+    warnings.filterwarnings("ignore", message="X does not have valid feature names")  # they were matched in the file
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except BrokenPipeError:  # the reader, `head` for one, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("chainrule: interrupted; nothing was written", file=sys.stderr)
+        return INTERRUPTED
+    except (ValueError, TypeError, ArithmeticError, OSError, MemoryError) as error:
+        message = " ".join(str(error).split()) or type(error).__name__
+        print(f"chainrule: error: {message}", file=sys.stderr)
+        return 2
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"chainrule: note: {message}", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="chainrule", description="Learn an unknown function from examples.")
+    parser.add_argument("--version", action="version", version=f"chainrule {chainrule.__version__}")
+    commands = parser.add_subparsers(required=True, metavar="demo | fit | predict | explain", parser_class=_Parser)
+
+    demo = commands.add_parser("demo", help="learn handwritten digits in some seconds")
+    demo.add_argument("--out", type=Path, default=Path("digits.chain"), help="model file (default: %(default)s)")
+    demo.add_argument("--seed", type=int, default=0)
+    _engine(demo)
+    demo.set_defaults(command=_demo)
+
+    fit = commands.add_parser("fit", help="learn from a table or from images, and write a model file")
+    fit.add_argument("data", type=Path, help="CSV table, folder of IDX files (MNIST), or of images with one folder a class")
+    fit.add_argument("--target", help="column to learn; text makes it a classification")
+    fit.add_argument("--out", type=Path, help="model file (default: the data's name with .chain)")
+    fit.add_argument("--task", choices=("auto", "regression", "classification"), default="auto")
+    fit.add_argument("--hidden", default="100", help="units of the hidden layers: 30 or 64,32 (default: %(default)s)")
+    fit.add_argument("--activation", default="relu", help=f"of the hidden layers: {', '.join(ACTIVATIONS)} (default: relu)")
+    fit.add_argument("--output", default="auto", help=f"activation of the output: {', '.join(OUTPUTS)} (default: by task)")
+    fit.add_argument("--loss", default="auto", help=f"{', '.join(LOSSES)} (default: by task)")
+    fit.add_argument("--solver", default="adam", help=f"{', '.join(SOLVERS)} (default: adam)")
+    fit.add_argument("--batch-size", type=int, help="rows a step (default: 200)")
+    fit.add_argument("--learning-rate", type=float, default=0.001, help="default: %(default)s")
+    fit.add_argument("--momentum", type=float, default=0.0, help="of sgd (default: 0)")
+    fit.add_argument("--alpha", type=float, default=0.0, help="L2 penalty, as scikit-learn's (default: 0)")
+    fit.add_argument("--epochs", type=int, default=200, help="at the most (default: %(default)s)")
+    fit.add_argument(
+        "--validation",
+        type=float,
+        help="share of the rows set aside to watch and to stop early; 0: none (default: 0.1, or 0 where a test set is there)",
+    )
+    fit.add_argument("--no-standardize", action="store_true", help="take the numbers as they are")
+    fit.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    fit.add_argument("--seed", type=int, default=0)
+    fit.add_argument("--threads", type=int, default=1, help="the result does not depend on it (default: 1)")
+    fit.add_argument("--quiet", action="store_true", help="no line per epoch")
+    _engine(fit)
+    fit.set_defaults(command=_fit)
+
+    predict = commands.add_parser("predict", help="answer for new rows or images, as CSV")
+    predict.add_argument("model", type=Path)
+    predict.add_argument("data", type=Path, help="CSV table with the columns learned from, or images")
+    predict.add_argument("--out", type=Path, help="CSV file (default: standard output)")
+    predict.set_defaults(command=_predict)
+
+    explain = commands.add_parser("explain", help="show the derivation with the numbers of one example, each checked")
+    explain.add_argument("model", type=Path, nargs="?", help="without one: the one-dimensional network of the textbook")
+    explain.add_argument("data", type=Path, nargs="?")
+    explain.add_argument("--row", type=int, default=0, help="which example, from 0 (default: 0)")
+    explain.add_argument("--target", help="column that holds the label (default: the model's)")
+    explain.add_argument("--label", help="the label, where the data hold none")
+    explain.add_argument("--format", choices=("text", "latex", "json"), default="text")
+    explain.set_defaults(command=_explain)
+    return parser
+
+
+def _engine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--engine", choices=("native", "reference"), help="default: native where it is installed")
+
+
+# ---- demo --------------------------------------------------------------------------------------------------------------
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    from chainrule.estimators import Classifier
+
+    digits = load_digits()
+    X = (digits.data * (255 / 16)).round().astype(np.uint8)
+    order = permutation(options.seed, 0, len(X))
+    train, test = order[:1437], order[1437:]
+    epochs = 30
+    print(f"{len(train)} handwritten digits of 8 x 8 pixels to learn from, {len(test)} to be tested on\n")
+    model = Classifier(
+        hidden_layer_sizes=(30,), activation="sigmoid", output="sigmoid", loss="half_squared_error", solver="sgd",
+        momentum=0, alpha=0, batch_size=10, learning_rate_init=3.0, max_iter=epochs, tol=0, random_state=options.seed,
+        engine=options.engine, verbose=True,
+    )  # fmt: skip
+    started = time.perf_counter()
+    model.fit(X[train], digits.target[train])
+    seconds = time.perf_counter() - started
+    network = model.network_
+    print(f"\n{_name(network)} learned in {seconds:.2f} s by the {network.engine} engine")
+    probabilities = model.predict_proba(X[test])
+    answers, truth = model.classes_[probabilities.argmax(axis=1)], digits.target[test]
+    print(f"test accuracy: {100 * (answers == truth).mean():.1f} % of {len(test)} digits it has never seen\n")
+    print(_confusion(truth, answers, model.classes_))
+    wrong = np.flatnonzero(answers != truth)
+    shown = [*np.flatnonzero(answers == truth)[:4], *wrong[:2]]
+    print(_drawings([X[test][i].reshape(8, 8) for i in shown], [
+        f"{answers[i]} ({100 * probabilities[i].max():.0f} %)" + ("" if answers[i] == truth[i] else f", is {truth[i]}")
+        for i in shown
+    ]))  # fmt: skip
+    picture = options.out.with_suffix(".png")
+    _check_writable(options.out)
+    export.save(model, options.out, {"shape": [8, 8], "target": "digit"})
+    Image.fromarray(X[test][shown[0]].reshape(8, 8)).save(picture)
+    print(f"\n{options.out} holds the model, {picture} a digit. Ask it:\n    chainrule predict {options.out} {picture}")
+    return 0
+
+
+def _name(network: Network) -> str:
+    return "-".join(map(str, network.sizes))
+
+
+def _confusion(truth: Any, answers: Any, classes: Any) -> str:
+    """Rows are what it is, columns what was answered."""
+    counts = np.array([[np.sum((truth == a) & (answers == b)) for b in classes] for a in classes])
+    width = max(len(str(counts.max())), *(len(str(c)) for c in classes)) + 2
+    lines = ["confusion matrix (rows: truth, columns: answer)"]
+    lines.append(" " * width + "".join(f"{c!s:>{width}}" for c in classes))
+    lines += [f"{c!s:>{width}}" + "".join(f"{n or '.':>{width}}" for n in row) for c, row in zip(classes, counts, strict=True)]
+    return "\n".join(lines) + "\n"
+
+
+def _drawings(images: list[Any], captions: list[str]) -> str:
+    encoding = (sys.stdout.encoding or "ascii").lower()
+    ramp = " ░▒▓█" if "utf" in encoding else " .:*#"
+    width = max(2 * images[0].shape[1], *(len(c) for c in captions)) + 3
+    lines = []
+    for r in range(images[0].shape[0]):
+        row = ["".join(2 * ramp[int(g) * len(ramp) // 256] for g in image[r]) for image in images]
+        lines.append("".join(f"{text:<{width}}" for text in row).rstrip())
+    lines.append("".join(f"{caption:<{width}}" for caption in captions).rstrip())
+    return "\n".join(lines)
+
+
+# ---- fit ---------------------------------------------------------------------------------------------------------------
+
+
+def _fit(options: argparse.Namespace) -> int:
+    from chainrule.estimators import Classifier, Regressor
+
+    out = options.out or _free_name(options.data)
+    _check_writable(out)
+    examples = data.read(options.data, options.target)
+    if examples.y is None and not examples.features:
+        raise data.DataError(f"{options.data}: holds images without labels; put them into one folder a class, or add index.csv")
+    if examples.y is None:
+        raise data.DataError(f"{options.data}: name the column to learn with --target; it has {', '.join(examples.features)}")
+    text = examples.y.dtype.kind in "US"
+    classify = options.task == "classification" or (options.task == "auto" and (text or bool(examples.shape)))
+    if options.task == "regression" and text:
+        raise data.DataError(f"{options.data}: column {examples.target!r} holds text; regression needs numbers")
+    if classify and len(np.unique(examples.y)) < 2:
+        raise data.DataError(
+            f"{options.data}: all {len(examples.y)} labels are {examples.y[0]!r}; at least two classes are needed to learn"
+        )
+    share = options.validation if options.validation is not None else (0.0 if examples.test is not None else 0.1)
+    if not 0 <= share < 1:
+        raise ValueError(f"--validation must be at least 0 and below 1; got {share}")
+    if share and len(examples.X) < 20:
+        print("chainrule: note: fewer than 20 rows: none are set aside for validation", file=sys.stderr)
+        share = 0.0
+    settings = {
+        "hidden_layer_sizes": _sizes(options.hidden),
+        "activation": options.activation,
+        "output": options.output,
+        "loss": options.loss,
+        "solver": options.solver,
+        "batch_size": options.batch_size or "auto",
+        "learning_rate_init": options.learning_rate,
+        "momentum": options.momentum,
+        "alpha": options.alpha,
+        "max_iter": options.epochs,
+        "tol": 0.0,
+        "standardize": not options.no_standardize,
+        "dtype": options.dtype,
+        "random_state": options.seed,
+        "n_threads": options.threads,
+        "engine": options.engine,
+        "verbose": not options.quiet,
+    }
+    model = Classifier(**settings) if classify else Regressor(**settings)
+    kept, aside = _set_aside(examples, share, options.seed, classify)
+    what = "classification" if classify else "regression"
+    print(f"{len(kept)} rows of {examples.X.shape[1]} numbers, {what} of {examples.target or 'the label'!s}"
+          + (f", {len(aside)} rows set aside" if len(aside) else ""))  # fmt: skip
+    started = time.perf_counter()
+    if len(aside):
+        model.set_params(early_stopping=True, n_iter_no_change=max(10, options.epochs // 10))
+        model.fit(examples.X[kept], examples.y[kept], X_val=examples.X[aside], y_val=examples.y[aside])
+    else:
+        model.fit(examples.X[kept], examples.y[kept])
+    seconds = time.perf_counter() - started
+    history = model.history_
+    if history.epochs:
+        each = sum(history.seconds) / history.epochs
+        print(f"{_name(model.network_)} learned in {seconds:.2f} s: {history.epochs} epochs of {each:.3f} s, "
+              f"{len(kept) / each:,.0f} rows/s"
+              + (f"; the best was epoch {history.best_epoch}" if len(aside) else ""))  # fmt: skip
+    if examples.test is not None:
+        print(f"test: {_score(model, examples.test.X, examples.test.y)}")
+    if len(aside):
+        print(f"set aside: {_score(model, examples.X[aside], examples.y[aside])}")
+    notes = {"shape": list(examples.shape), "target": examples.target, "features": examples.features}
+    export.save(model, out, notes)
+    print(f"{out} holds the model. Ask it:\n    chainrule predict {out} <new data>")
+    return INTERRUPTED if history.ending == "interrupted" else 0
+
+
+def _free_name(source: Path) -> Path:
+    stem = source.resolve().stem.partition(".")[0] or "model"
+    candidates = (Path(f"{stem}{suffix}.chain") for suffix in ("", *(f"-{i}" for i in range(2, 1000))))
+    return next(path for path in candidates if not path.exists())
+
+
+def _check_writable(path: Path) -> None:
+    """Say before an hour of training, not after, that its result cannot be written."""
+    if path.is_dir():
+        raise OSError(f"{path}: is a folder; --out names a file")
+    if not path.absolute().parent.is_dir():
+        raise OSError(f"{path}: the folder {path.absolute().parent} does not exist; make it, or choose another --out")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise OSError(f"{path}: the folder {path.absolute().parent} cannot be written to; choose another --out")
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.replace("-", ",").split(",") if part.strip())
+    except ValueError:
+        raise ValueError(f"--hidden must be whole numbers, as 30 or 64,32; got {text!r}") from None
+
+
+def _set_aside(examples: data.Examples, share: float, seed: int, classify: bool) -> tuple[Any, Any]:
+    if not share:
+        return np.arange(len(examples.X)), np.arange(0)
+    from sklearn.model_selection import train_test_split
+
+    assert examples.y is not None
+    rare = classify and np.unique(examples.y, return_counts=True)[1].min() < 2
+    strata = examples.y if classify and not rare else None
+    kept, aside = train_test_split(np.arange(len(examples.X)), test_size=share, random_state=seed, stratify=strata)
+    return kept, aside
+
+
+def _score(model: Regressor | Classifier, X: Any, y: Any) -> str:
+    answers = model.predict(X)
+    if hasattr(model, "classes_"):
+        right = int((answers == y).sum())
+        return f"{100 * right / len(y):.2f} % right ({right} of {len(y)})"
+    error = float(np.sqrt(np.mean((answers - y) ** 2)))
+    spread = float(np.mean((y - np.mean(y)) ** 2))
+    share = f", R² {1 - error**2 / spread:.4f}" if spread else ""
+    return f"root mean squared error {error:.4g}{share} on {len(y)} rows"
+
+
+# ---- predict and explain -----------------------------------------------------------------------------------------------
+
+
+def _read_for(model: Any, notes: dict[str, Any], path: Path, target: str | None = None) -> data.Examples:
+    """Read new data as the model needs them."""
+    network = model if isinstance(model, Network) else model.network_
+    features = [str(name) for name in getattr(model, "feature_names_in_", notes.get("features") or [])]
+    examples = data.read(path, target, features)
+    shape = tuple(notes.get("shape") or ())
+    if shape and examples.shape and examples.shape != shape:
+        raise data.DataError(f"{path}: images of {_pixels(examples.shape)}; the model learned from {_pixels(shape)}")
+    if examples.X.shape[1] != network.sizes[0]:
+        raise data.DataError(f"{path}: rows of {examples.X.shape[1]} numbers; the model learned from {network.sizes[0]}")
+    return examples
+
+
+def _pixels(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]} x {shape[0]} pixels" + (" in colour" if len(shape) == 3 else "")
+
+
+def _predict(options: argparse.Namespace) -> int:
+    model, notes = export.read(options.model)
+    if options.out:
+        _check_writable(options.out)
+    examples = _read_for(model, notes, options.data)
+    header, columns = _answers(model, notes, examples.X)
+    if examples.names:
+        header, columns = ["file", *header], [examples.names, *columns]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(zip(*columns, strict=True))
+    if options.out:
+        export.replace(options.out, text.getvalue().encode())
+    else:
+        sys.stdout.write(text.getvalue())
+    return 0
+
+
+def _answers(model: Any, notes: dict[str, Any], X: Any) -> tuple[list[str], list[list[Any]]]:
+    name = notes.get("target") or "prediction"
+    if isinstance(model, Network):
+        Z = model.predict(X)
+        return [f"z{k}" for k in range(Z.shape[1])], [[f"{v:.7g}" for v in column] for column in Z.T]
+    if hasattr(model, "classes_"):
+        P = model.predict_proba(X)
+        labels = [str(c) for c in model.classes_]
+        answers = [labels[k] for k in P.argmax(axis=1)]
+        return [name, *(f"p({c})" for c in labels)], [answers, *([f"{v:.4f}" for v in column] for column in P.T)]
+    Z = np.asarray(model.predict(X)).reshape(len(X), -1)
+    names = [name] if Z.shape[1] == 1 else [f"{name}{k}" for k in range(Z.shape[1])]
+    return names, [[f"{v:.7g}" for v in column] for column in Z.T]
+
+
+def _explain(options: argparse.Namespace) -> int:
+    if options.model is None:
+        network = Network([1, 1, 1], seed=1, dtype="float64")
+        network.v[:], network.u[:] = 0.1, -0.2
+        explanation = chainrule.explain(network, 0.5, 0.2)
+    else:
+        if options.data is None:
+            raise ValueError("explain needs the data beside the model: chainrule explain model.chain table.csv --row 0")
+        explanation = _explain_row(options)
+    if options.format == "json":
+        print(explanation.json())
+    else:
+        print(explanation.latex() if options.format == "latex" else explanation.text())
+    return 0
+
+
+def _explain_row(options: argparse.Namespace) -> Any:
+    model, notes = export.read(options.model)
+    target = options.target or (notes.get("target") if options.label is None else None)
+    examples = _read_for(model, notes, options.data, target or None)
+    if examples.test is not None:
+        examples = examples.test
+    if not 0 <= options.row < len(examples.X):
+        raise ValueError(f"--row must be 0 to {len(examples.X) - 1}, as {options.data} has {len(examples.X)} rows; got {options.row}")
+    x = examples.X[options.row : options.row + 1]
+    label: Any = options.label if options.label is not None else None if examples.y is None else examples.y[options.row]
+    if label is None:
+        raise ValueError(f"{options.data} holds no label for the row; give one with --label")
+    if isinstance(model, Network):
+        return chainrule.explain(model, x[0], float(label))
+    if hasattr(model, "classes_"):
+        kind = model.classes_.dtype
+        labels = model._labels(np.array([label]).astype(kind if kind.kind != "O" else str))
+    else:
+        labels = model._labels(np.array([float(label)]))
+    return chainrule.explain(model.network_, model._scaled(x)[0], labels[0], loss=model.loss_name_)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
