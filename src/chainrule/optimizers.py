@@ -55,7 +55,8 @@ def gradient_descent(
         slope = np.asarray(derivative(path[t].copy() if m.shape else path[t]), dtype=np.float64)
         if slope.shape != m.shape:
             raise ValueError(f"derivative must return numbers of the shape of start, {m.shape}; got {slope.shape}")
-        path[t + 1] = path[t] - rate * slope  # (1)
+        with np.errstate(over="ignore", invalid="ignore"):  # reported below, with its remedy
+            path[t + 1] = path[t] - rate * slope  # (1)
         if not np.isfinite(path[t + 1]).all():
             raise FloatingPointError(f"gradient_descent left the finite numbers in step {t + 1}: rate={rate} is too large")
     return path

@@ -1,0 +1,63 @@
+"""Every engine in every test that takes one: the textbook engine, and the native one on each instruction set."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from chainrule import engines
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+NATIVE = engines._native
+SETS = engines.instruction_sets()
+
+
+@dataclass(frozen=True)
+class Engine:
+    name: str
+    isa: str
+
+    def __str__(self) -> str:
+        return self.isa or self.name
+
+
+ENGINES = [Engine("reference", ""), *(Engine("native", isa) for isa in SETS)]
+
+
+@pytest.fixture(params=ENGINES, ids=str)
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    yield from _selected(request.param)
+
+
+@pytest.fixture(params=ENGINES[1:], ids=str)
+def native(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    yield from _selected(request.param)
+
+
+def _selected(chosen: Engine) -> Iterator[Engine]:
+    if not chosen.isa:
+        yield chosen
+        return
+    before = NATIVE.instruction_set()
+    NATIVE.select(chosen.isa)
+    assert NATIVE.instruction_set() == chosen.isa
+    yield chosen
+    NATIVE.select(before)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def mnist() -> Path:
+    path = Path(os.environ.get("CHAINRULE_DATA", SHARED)) / "mnist"
+    if not path.is_dir():
+        pytest.skip("the MNIST files are not here: set CHAINRULE_DATA to a folder that holds mnist/")
+    return path
