@@ -159,7 +159,11 @@ auto bind_run_epochs(const Vector<T>& theta, const Sizes& sizes, const Names& ac
     nb::gil_scoped_release released;
     outcome = run_epochs<T>(set, net, theta.data(), state, data, training, interrupted);
   }
-  PyErr_Clear();  // the KeyboardInterrupt that ended it: the caller decides, with all that was learned in its hands
+  // Ctrl-C ends the training and no more: the caller has all that was learned. Another handler's exception goes on its way.
+  if (PyErr_Occurred()) {
+    if (!PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) throw nb::python_error();
+    PyErr_Clear();
+  }
   const char* endings[] = {"finished", "interrupted", "diverged"};
   return std::make_tuple(outcome.loss, std::string(endings[int(outcome.ending)]));
 }

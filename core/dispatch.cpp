@@ -6,6 +6,9 @@ namespace chainrule {
 
 #if defined(__x86_64__)
 extern const InstructionSet x86_64_v3, x86_64_v4;
+#if defined(CHAINRULE_TEST_WIDTHS)
+extern const InstructionSet narrow, wide;
+#endif
 #elif defined(__aarch64__)
 extern const InstructionSet neon;
 #endif
@@ -19,6 +22,9 @@ std::vector<const InstructionSet*> runnable() {
                   __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   if (v4) sets.push_back(&x86_64_v4);
   if (v3) sets.push_back(&x86_64_v3);
+#if defined(CHAINRULE_TEST_WIDTHS)
+  if (v3) sets.insert(sets.end(), {&narrow, &wide});
+#endif
 #elif defined(__aarch64__)
   sets.push_back(&neon);
 #endif

@@ -22,13 +22,9 @@ namespace {
 constexpr int PANEL = 2;  // vectors
 template <class T>
 constexpr int WIDTH = PANEL * LANES<T>;
-// Tiles fill the registers: 16 of them hold 6 rows x 2 sums, 2 weights, 1 broadcast. With 32 there is room to spare: two
-// units with a latency of four need 8 sums under way, 16 are plenty.
-#if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int ROWS = 8;
-#else
-constexpr int ROWS = 6;
-#endif
+// Rows of a tile: 16 registers hold 6 rows x 2 sums, 2 weights and 1 broadcast. With 32 there is room to spare: two units
+// with a latency of four need 8 sums under way, 8 x 2 are plenty.
+constexpr int ROWS = CHAINRULE_ROWS;
 // Inputs of one forward block: its weights (16 KiB of one panel) stay in the first-level cache for all rows of the batch.
 constexpr int64_t BLOCK = 256;
 
@@ -89,8 +85,8 @@ CHAINRULE_INLINE Value<T> activation(Vec<T> p) {
   } else if constexpr (A == Activation::softplus) {  // (50)
     return {softplus<T>(p), sigmoid<T>(p)};
   } else if constexpr (A == Activation::silu) {  // (51)
-    Vec<T> s = sigmoid<T>(p), y = p * s;
-    return {y, fma(y, one - s, s)};
+    Vec<T> e = exp<T>(-p), s = one / (one + e), y = p * s;
+    return {y, fma(y, e * s, s)};  // 1 − s = e s, without its loss of digits
   } else if constexpr (A == Activation::gelu) {  // (52)
     Normal<T> n = normal<T>(p);
     return {p * n.distribution, fma(p, n.density, n.distribution)};

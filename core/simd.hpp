@@ -74,8 +74,9 @@ CHAINRULE_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
 #elif CHAINRULE_VECTOR_BYTES == 16 && defined(__aarch64__)
   return (Vec<float>)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
 #else
-  for (int i = 0; i < LANES<float>; i++) c[i] = __builtin_fmaf(a[i], b[i], c[i]);
-  return c;
+  Vec<float> d;
+  for (int i = 0; i < LANES<float>; i++) d[i] = __builtin_fmaf(a[i], b[i], c[i]);
+  return d;
 #endif
 }
 CHAINRULE_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
@@ -88,8 +89,9 @@ CHAINRULE_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
 #elif CHAINRULE_VECTOR_BYTES == 16 && defined(__aarch64__)
   return (Vec<double>)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
 #else
-  for (int i = 0; i < LANES<double>; i++) c[i] = __builtin_fma(a[i], b[i], c[i]);
-  return c;
+  Vec<double> d;
+  for (int i = 0; i < LANES<double>; i++) d[i] = __builtin_fma(a[i], b[i], c[i]);
+  return d;
 #endif
 }
 CHAINRULE_INLINE Vec<float> square_root(Vec<float> a) {

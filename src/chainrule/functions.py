@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, log_ndtr, ndtr  # the logistic and the normal distribution, without overflow
+from scipy.special import expit, ndtr  # the logistic and the normal distribution, without overflow
 
 Array = npt.NDArray[np.float64]
 
@@ -96,7 +96,7 @@ ACTIVATIONS: Mapping[str, Activation] = {
         r"s\,(1 + p\,(1 - s)),\; s = \frac{1}{1 + e^{-p}}",
     ),
     "gelu": Activation(  # (52), with the normal distribution Φ and its density φ
-        lambda p: p * np.exp(log_ndtr(p)),
+        lambda p: p * ndtr(p),
         lambda p: ndtr(p) + p * _density(p),
         "p Φ(p)",
         "Φ(p) + p φ(p)",
