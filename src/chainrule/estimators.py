@@ -205,11 +205,12 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         weight = data.as_weights(sample_weight, len(checked), np.dtype(np.float64))
         # Two rows of weight 1 are one row of weight 2: the penalty is shared by weight, not by rows.
         self._mean_weight = 1.0 if sample_weight is None else float(np.mean(np.asarray(sample_weight, dtype=np.float64)))
+        weight = self._weights(targets, weight)
         if first:
             self.grey_ = isinstance(X, np.ndarray) and X.dtype == np.uint8
             self.scale_ = Scale.of(checked, weight) if self.standardize and not self.grey_ else None
             self._learn_targets(targets, weight, classes)
-        return self._scaled(checked), self._labels(targets), self._weights(targets, weight)
+        return self._scaled(checked), self._labels(targets), weight
 
     def _checked(self, X: Any, reset: bool) -> Array:
         """X as numbers (n, d); an error names the row and the column, where scikit-learn's would not."""
@@ -279,16 +280,18 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         patient: bool = True,
     ) -> None:
         data.check_integer("max_iter", self.max_iter, 1, 2**31)
-        batch = min(200, len(rows)) if self.batch_size == "auto" else min(self.batch_size, len(rows))  # type: ignore[type-var]
+        wanted = 200 if self.batch_size == "auto" else data.check_integer("batch_size", self.batch_size, 1, 2**62)
+        batch = min(wanted, len(rows))
         before = self.history_
         stops = patient and (self.tol > 0 or self.early_stopping)
+        watched = self.early_stopping and validation is not None
         history = train(
             self.network_,
             rows,
             labels,
             loss=self.loss_name_,
             solver=self.solver,
-            batch_size=data.check_integer("batch_size", batch, 1, 2**62),
+            batch_size=batch,
             learning_rate=self.learning_rate_init,
             epochs=epochs,
             momentum=self.momentum,
@@ -304,7 +307,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             seed=self._seed_,
             n_threads=self.n_threads,
             validation=validation,
-            watch="validation" if self.early_stopping else "loss",
+            watch="validation" if watched else "loss",
             patience=self.n_iter_no_change if stops else None,
             tol=self.tol,
             max_fun=self.max_fun,
@@ -319,7 +322,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         self.loss_curve_ = history.loss
         self.validation_curve_ = history.validation
         self.loss_ = history.loss[-1] if history.loss else np.nan
-        self.best_loss_ = min(history.validation if self.early_stopping else history.loss, default=np.nan)
+        self.best_loss_ = min(history.validation if watched else history.loss, default=np.nan)
         self.n_iter_ = history.epochs
         self.n_layers_ = len(self.network_.sizes)
         self.n_outputs_ = self.network_.sizes[-1]
@@ -471,7 +474,7 @@ class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]
             self.classes_ = np.unique(y) if classes is None else np.unique(classes)
         if len(self.classes_) < 2 and not self.multilabel_:
             raise ValueError(
-                f"y has one class only, {self.classes_[0]!r}; a classifier needs examples of at least two classes"
+                f"y has one class only, {self.classes_.tolist()[0]!r}; a classifier needs examples of at least two classes"
             )
         one = self.multilabel_ or len(self.classes_) == 2
         output = None if self.output == "auto" else choose("output", self.output, OUTPUTS, ALIASES)
@@ -491,7 +494,7 @@ class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]
         unknown = self.classes_[index] != y
         if np.any(unknown):
             row = int(np.argmax(unknown))
-            raise ValueError(f"y must hold the classes {self.classes_.tolist()}; found {y[row]!r} at row {row}")
+            raise ValueError(f"y must hold the classes {self.classes_.tolist()}; found {y[row].tolist()!r} at row {row}")
         labels = np.eye(len(self.classes_), dtype=self.dtype)[index]
         return labels[:, 1:] if len(self.classes_) == 2 and self.out_activation_ == "sigmoid" else labels
 

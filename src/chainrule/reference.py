@@ -136,5 +136,7 @@ def run_epochs(
     except KeyboardInterrupt:
         ending = "interrupted"
     finally:
-        theta[:], velocity[:], square[:] = m, v, s
+        for kept, computed in ((theta, m), (velocity, v), (square, s)):
+            largest = np.finfo(kept.dtype).max  # after a divergence float32 may not hold what float64 did
+            kept[:] = computed.clip(-largest, largest)
     return losses, ending

@@ -1,0 +1,342 @@
+"""Regressor and Classifier: scikit-learn's contract, and what goes beyond it."""
+
+from __future__ import annotations
+
+import inspect
+import pickle
+import warnings
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_diabetes, load_digits, load_iris, make_multilabel_classification
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_score, train_test_split
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from chainrule import Classifier, Regressor
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+ROUNDING = "a row of weight 2 and two rows of weight 1 are summed in another order: equal to float32's rounding, not to 1e-7"
+
+
+def expected_failures(estimator):
+    if estimator.dtype == "float32":
+        return {"check_sample_weight_equivalence_on_dense_data": ROUNDING}
+    return {}
+
+
+@pytest.mark.filterwarnings("ignore")
+@parametrize_with_checks(
+    [
+        Regressor(max_iter=100),
+        Classifier(max_iter=100),
+        Regressor(dtype="float64"),  # the defaults, and no failure at all
+        Classifier(dtype="float64"),
+        Regressor(solver="lbfgs", dtype="float64", activation="tanh"),
+        Classifier(solver="sgd", learning_rate_init=0.1, dtype="float64", standardize=False),
+        Regressor(early_stopping=True, learning_rate_init=0.01),
+        Classifier(max_iter=20, output="sigmoid", loss="half_squared_error", dtype="float64"),
+    ],
+    expected_failed_checks=expected_failures,
+)
+def test_scikit_learn_contract(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(Regressor, MLPRegressor), (Classifier, MLPClassifier)])
+def test_replaces_scikit_learns_by_a_change_of_one_line(ours, theirs):
+    """Every parameter of the MLP is there, with the same default; but for the regressor's loss, which is another matter."""
+    mine, model = inspect.signature(ours).parameters, inspect.signature(theirs).parameters
+    for name, parameter in model.items():
+        if name != "loss":
+            assert name in mine
+            assert mine[name].default == parameter.default, name
+    settings = {
+        "hidden_layer_sizes": (16, 8), "activation": "logistic", "solver": "sgd", "alpha": 0.01, "batch_size": 16,
+        "learning_rate": "adaptive", "learning_rate_init": 0.05, "power_t": 0.4, "max_iter": 30, "shuffle": True,
+        "random_state": 0, "tol": 1e-5, "verbose": False, "warm_start": False, "momentum": 0.8,
+        "nesterovs_momentum": False, "early_stopping": True, "validation_fraction": 0.2, "n_iter_no_change": 5,
+    }  # fmt: skip
+    data = load_iris(return_X_y=True)
+    for model in (ours(**settings), theirs(**settings)):
+        model.fit(*data)
+        assert model.score(*data) > 0.5
+        assert [c.shape for c in model.coefs_][:2] == [(4, 16), (16, 8)]
+        assert model.n_layers_ == 4
+        assert isinstance(model.loss_curve_, list)
+
+
+def test_penalty_is_scikit_learns():
+    """Full batch, same start, no standardising: the losses follow scikit-learn's, penalty included."""
+    X, y = load_iris(return_X_y=True)
+    X = StandardScaler().fit_transform(X)
+    settings = {"hidden_layer_sizes": (5,), "activation": "tanh", "solver": "sgd", "momentum": 0, "alpha": 3.0, "tol": 0,
+                "learning_rate_init": 0.1, "max_iter": 1, "batch_size": 150}  # fmt: skip
+    theirs = MLPClassifier(**settings, random_state=0, shuffle=False).fit(X, y)
+    ours = Classifier(**settings, standardize=False, dtype="float64", warm_start=True, shuffle=False).fit(X, y)
+    for layer, coefficients, intercepts in zip(ours.network_.layers, theirs.coefs_, theirs.intercepts_, strict=True):
+        layer.weights[:], layer.bias[:] = coefficients.T, intercepts
+    for _ in range(3):
+        theirs.partial_fit(X, y)
+        ours.partial_fit(X, y)
+    for a, b in zip(ours.coefs_, theirs.coefs_, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9)
+
+
+def test_classifier_learns_digits():
+    X, y = load_digits(return_X_y=True)
+    X, X_test, y, y_test = train_test_split(X, y, random_state=0)
+    model = Classifier(max_iter=60, random_state=0).fit(X, y)
+    assert model.score(X_test, y_test) > 0.96
+    P = model.predict_proba(X_test)
+    assert P.shape == (450, 10)
+    np.testing.assert_allclose(P.sum(axis=1), 1, rtol=1e-12)
+
+
+def test_regressor_needs_no_scaling_by_the_user():
+    X, y = load_diabetes(return_X_y=True)
+    X, y = X * np.geomspace(1e-6, 1e6, 10) + 1e5, y * 1e4 + 1e7
+    model = Regressor(max_iter=300, alpha=1.0, hidden_layer_sizes=(20,), random_state=0).fit(X, y)
+    assert model.score(X, y) > 0.5
+    assert abs(model.predict(X).mean() - y.mean()) < 0.05 * y.std()
+
+
+@pytest.mark.parametrize("labels", [["no", "yes"], ["a", "b", "c"], [3, 7], [False, True], [1.0, 2.0, 4.0]], ids=str)
+def test_labels_of_any_kind_come_back(labels):
+    rng = np.random.default_rng(0)
+    y = np.array(labels)[rng.integers(0, len(labels), 120)]
+    X = np.array([[list(labels).index(v), 0.0] for v in y.tolist()]) + rng.normal(0, 0.05, (120, 2))
+    model = Classifier(solver="lbfgs", max_iter=50, random_state=0).fit(X, y)
+    assert model.classes_.tolist() == sorted(labels)
+    np.testing.assert_array_equal(model.predict(X), y)
+    assert model.predict(X).dtype == y.dtype
+
+
+def test_two_classes_with_the_textbook_network():
+    X, y = load_iris(return_X_y=True)
+    for output in ("sigmoid", "softmax", "identity", "tanh"):
+        model = Classifier(output=output, loss="half_squared_error", max_iter=200, random_state=0).fit(X[:100], y[:100])
+        assert model.score(X[:100], y[:100]) == 1
+        np.testing.assert_allclose(model.predict_proba(X[:100]).sum(axis=1), 1)
+
+
+def test_several_outputs():
+    X = np.random.default_rng(0).normal(size=(200, 3))
+    Y = np.column_stack([X[:, 0] ** 2, 1000 * X[:, 1], X.sum(axis=1)])
+    model = Regressor(solver="lbfgs", max_iter=400, random_state=0).fit(X, Y)
+    assert model.predict(X).shape == (200, 3)
+    assert model.score(X, Y) > 0.98
+    X, Y = make_multilabel_classification(n_samples=200, n_classes=4, random_state=0)
+    several = Classifier(max_iter=200, solver="lbfgs", random_state=0).fit(X, Y)
+    assert several.predict(X).shape == Y.shape
+    assert several.score(X, Y) > 0.9
+
+
+@pytest.mark.parametrize("library", [pd.DataFrame, pl.DataFrame])
+def test_frames_keep_their_names(library):
+    X, y = load_iris(return_X_y=True)
+    frame = library({name: X[:, i] for i, name in enumerate(("a", "b", "c", "d"))})
+    model = Classifier(max_iter=20, random_state=0).fit(frame, y)
+    assert model.feature_names_in_.tolist() == ["a", "b", "c", "d"]
+    np.testing.assert_array_equal(model.predict(frame), Classifier(max_iter=20, random_state=0).fit(X, y).predict(X))
+    with pytest.raises(ValueError, match="feature names"):
+        model.predict(frame[["b", "a", "c", "d"]])
+    series = (pd.Series if library is pd.DataFrame else pl.Series)(y)
+    assert Classifier(max_iter=20, solver="lbfgs", random_state=0).fit(frame, series).score(frame, y) > 0.8
+
+
+def test_frames_of_small_integers_are_numbers_not_images():
+    frame = pd.DataFrame({"age": np.arange(20, 60, dtype=np.uint8)})
+    y = np.arange(40.0)
+    model = Regressor(solver="lbfgs", max_iter=100, random_state=0).fit(frame, y)
+    assert not model.grey_
+    assert model.score(frame, y) > 0.99
+
+
+def test_images_stay_bytes():
+    X, y = load_digits(return_X_y=True)
+    grey = (X * 15).astype(np.uint8)
+    model = Classifier(max_iter=30, random_state=0).fit(grey, y)
+    assert model.grey_
+    assert model.scale_ is None
+    np.testing.assert_array_equal(model.predict_proba(grey), model.predict_proba(grey.astype("f") / np.float32(255)))
+
+
+def test_sample_weight_and_class_weight():
+    rng = np.random.default_rng(0)
+    X = np.r_[rng.normal(0, 1, (190, 1)), rng.normal(1, 1, (10, 1))]
+    y = np.r_[np.zeros(190, int), np.ones(10, int)]
+    settings = {"hidden_layer_sizes": (5,), "max_iter": 50, "learning_rate_init": 0.05, "random_state": 0}
+    plain = Classifier(**settings).fit(X, y)
+    balanced = Classifier(**settings, class_weight="balanced").fit(X, y)
+    weighted = Classifier(**settings).fit(X, y, sample_weight=np.where(y, 10.0, 200 / 380))
+    by_name = Classifier(**settings, class_weight={0: 200 / 380, 1: 10.0}).fit(X, y)
+    assert balanced.predict(X).sum() > plain.predict(X).sum() + 20
+    np.testing.assert_array_equal(weighted.predict(X), balanced.predict(X))
+    np.testing.assert_array_equal(by_name.predict(X), balanced.predict(X))
+
+
+def test_validation_set_of_the_users_own():
+    X, y = load_digits(return_X_y=True)
+    X, X_val, y, y_val = train_test_split(X, y, random_state=0)
+    watched = Classifier(max_iter=2000, early_stopping=True, random_state=0).fit(X, y, X_val=X_val, y_val=y_val)
+    assert watched.n_iter_ < 2000
+    assert len(watched.validation_curve_) == watched.n_iter_
+    assert watched.history_.best_epoch == int(np.argmin(watched.validation_curve_)) + 1
+    only_seen = Classifier(max_iter=5, random_state=0).fit(X, y, X_val=X_val, y_val=y_val)
+    assert len(only_seen.validation_curve_) == 5
+    np.testing.assert_array_equal(only_seen.coefs_[0], Classifier(max_iter=5, random_state=0).fit(X, y).coefs_[0])
+    with pytest.raises(ValueError, match="X_val and y_val go together"):
+        Classifier().fit(X, y, X_val=X_val)
+    with pytest.raises(ValueError, match=r"y must hold the classes .*found 11 at row 2"):
+        Classifier().fit(X, y, X_val=X_val[:3], y_val=[1, 2, 11])
+
+
+def test_early_stopping_sets_rows_aside():
+    X, y = load_digits(return_X_y=True)
+    model = Classifier(early_stopping=True, max_iter=2000, random_state=0).fit(X, y)
+    assert model.n_iter_ < 2000
+    assert model.best_loss_ == min(model.validation_curve_)
+
+
+def test_partial_fit_goes_on():
+    X, y = load_digits(return_X_y=True)
+    model = Classifier(random_state=0)
+    with pytest.raises(ValueError, match="classes must be passed on the first call"):
+        model.partial_fit(X[:500], y[:500])
+    for _ in range(20):
+        for part in np.array_split(np.arange(len(X)), 4):
+            model.partial_fit(X[part], y[part], classes=np.arange(10))
+    assert model.score(X, y) > 0.95
+    assert model.n_iter_ == 80
+    with pytest.raises(ValueError, match="not the same as on the first call"):
+        model.partial_fit(X, y, classes=[1, 2])
+    with pytest.raises(ValueError, match="found 12 at row 0"):
+        model.partial_fit(X[:1], [12])
+    regressor = Regressor(random_state=0)
+    for _ in range(50):
+        regressor.partial_fit(X, y)
+    assert regressor.score(X, y) > 0.8
+
+
+def test_warm_start_is_training_on():
+    X, y = load_iris(return_X_y=True)
+    model = Classifier(max_iter=10, warm_start=True, random_state=0)
+    for _ in range(3):
+        model.fit(X, y)
+    through = Classifier(max_iter=30, random_state=0).fit(X, y)
+    assert model.n_iter_ == 30
+    np.testing.assert_array_equal(model.coefs_[0], through.coefs_[0])
+
+
+def test_equal_seeds_give_equal_bits_and_none_gives_others():
+    X, y = load_iris(return_X_y=True)
+    a, b, c, d = (Classifier(max_iter=3, random_state=s).fit(X, y).coefs_[0] for s in (1, 1, None, None))
+    np.testing.assert_array_equal(a, b)
+    assert (c != d).any()
+    e = Classifier(max_iter=3, random_state=np.random.RandomState(0)).fit(X, y)
+    f = Classifier(max_iter=3, random_state=np.random.RandomState(0)).fit(X, y)
+    np.testing.assert_array_equal(e.coefs_[0], f.coefs_[0])
+
+
+@pytest.mark.parametrize("engine", ["native", "reference"])
+def test_engine_of_an_estimator(engine):
+    X, y = load_iris(return_X_y=True)
+    model = Classifier(max_iter=3, random_state=0, engine=engine, dtype="float64").fit(X, y)
+    assert model.network_.engine == engine
+    np.testing.assert_allclose(
+        model.predict_proba(X), Classifier(max_iter=3, random_state=0, dtype="float64").fit(X, y).predict_proba(X)
+    )
+
+
+def test_in_the_company_of_scikit_learn():
+    X, y = load_iris(return_X_y=True)
+    search = GridSearchCV(
+        make_pipeline(StandardScaler(), Classifier(max_iter=50, solver="lbfgs", random_state=0)),
+        {"classifier__hidden_layer_sizes": [(5,), (20,)], "classifier__alpha": [1e-4, 1e-2]},
+        cv=3,
+    ).fit(X, y)
+    assert search.best_score_ > 0.9
+    assert cross_val_score(Regressor(solver="lbfgs", alpha=1.0, random_state=0), X[:, :3], X[:, 3], cv=KFold(3, shuffle=True, random_state=0)).mean() > 0.5
+    model = Classifier(max_iter=5).fit(X, y)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict(X), model.predict(X))
+    assert not hasattr(clone(model), "network_")
+    with pytest.raises(NotFittedError):
+        clone(model).predict(X)
+    assert "Classifier(max_iter=5)" in repr(model)
+
+
+def test_not_converged_is_said():
+    X, y = load_iris(return_X_y=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ConvergenceWarning, match="max_iter=2 epochs were run"):
+            Classifier(max_iter=2).fit(X, y)
+        Classifier(max_iter=2, tol=0).fit(X, y)
+
+
+def test_verbose_prints_a_line_an_epoch(capsys):
+    X, y = load_iris(return_X_y=True)
+    Classifier(max_iter=3, tol=0, verbose=True).fit(X, y)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith("epoch 1/3  loss ")
+    assert "rows/s" in lines[0]
+    assert "left" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "message"),
+    [
+        ([[1.0], [np.nan], [2.0]], [0, 1, 0], "X must hold finite numbers; found NaN at row 1, column 0"),
+        ([[1.0], [-np.inf], [2.0]], [0, 1, 0], "X must hold finite numbers; found -inf at row 1, column 0"),
+        ([[1.0], [3.0], [2.0]], [0, np.nan, 1], "y must hold finite numbers; found NaN at row 1"),
+        ([[1.0], ["x"], [2.0]], [0, 1, 0], "X must hold numbers; found 'x' at row 1, column 0"),
+        ([[1.0], [3.0], [2.0]], [0, 1], "inconsistent numbers of samples"),
+        (pd.DataFrame({"t": [1.0, np.nan, 3.0]}), [0, 1, 0], "found NaN at row 1, column 't'"),
+        (pd.DataFrame({"t": ["1", "warm", "3"]}), [0, 1, 0], "found 'warm' at row 1, column 0"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("model", [Regressor(max_iter=1), Classifier(max_iter=1)])
+def test_bad_input(model, X, y, message):
+    with pytest.raises(ValueError, match=message):
+        model.fit(X if isinstance(X, pd.DataFrame) else np.array(X, dtype=object if "x" in str(X) else None), y)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"activation": "rellu"}, "activation must be one of .*Did you mean 'relu'"),
+        ({"solver": "adagrad"}, "solver must be one of"),
+        ({"hidden_layer_sizes": (0,)}, "hidden_layer_sizes must be a whole number of 1"),
+        ({"max_iter": 0}, "max_iter must be"),
+        ({"batch_size": "auto!"}, "batch_size must be"),
+        ({"learning_rate_init": -1}, "learning_rate must be a positive number"),
+        ({"loss": "cross_entropy", "output": "sigmoid"}, "goes with output='softmax'"),
+        ({"validation_fraction": 2.0, "early_stopping": True}, "validation_fraction must lie between 0 and 1"),
+        ({"random_state": -3}, "random_state must be"),
+    ],
+    ids=str,
+)
+def test_bad_settings(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Classifier(**settings).fit(*load_iris(return_X_y=True))
+
+
+def test_one_class_only():
+    with pytest.raises(ValueError, match="y has one class only, 'a'"):
+        Classifier().fit([[1.0], [2.0]], ["a", "a"])
+
+
+def test_divergence():
+    X, y = load_diabetes(return_X_y=True)
+    with pytest.raises(FloatingPointError, match="training diverged"):
+        Regressor(solver="sgd", learning_rate_init=1e6).fit(X, y)

@@ -1,0 +1,304 @@
+"""The loop over epochs: solvers, stopping, history, and what happens when it goes wrong."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import chainrule
+from chainrule.data import DataError
+
+X = np.linspace(-1, 1, 64)[:, None]
+L = np.sin(3 * X) * 0.5
+
+
+def net(engine="native", **settings):
+    return chainrule.Network(
+        [1, 20, 1], **{"activation": "tanh", "output": "identity", "seed": 1, "engine": engine, **settings}
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "bound"),
+    [
+        ({"solver": "gradient_descent", "learning_rate": 0.3, "epochs": 2000}, 5e-3),
+        ({"solver": "sgd", "batch_size": 1, "learning_rate": 0.05, "epochs": 300}, 5e-3),
+        ({"solver": "sgd", "batch_size": 8, "learning_rate": 0.1, "epochs": 500, "momentum": 0.9}, 1e-3),
+        ({"solver": "sgd", "batch_size": 8, "learning_rate": 0.1, "epochs": 500, "momentum": 0.9, "nesterov": True}, 1e-3),
+        ({"solver": "adam", "learning_rate": 0.01, "epochs": 500}, 1e-3),
+        ({"solver": "lbfgs", "epochs": 300, "tol": 1e-6}, 1e-4),
+    ],
+    ids=lambda v: f"{v['solver']}-{v.get('batch_size', '')}-{v.get('nesterov', '')}" if isinstance(v, dict) else "",
+)
+def test_solvers_learn(settings, bound, engine):
+    if engine.name == "reference":
+        settings, bound = {**settings, "epochs": min(settings["epochs"], 100)}, 0.1
+    network = net(engine.name)
+    history = chainrule.train(network, X, L, **settings)
+    assert history.loss[-1] < bound
+    assert history.loss[-1] < history.loss[0]
+
+
+def test_small_last_batch_counts(engine):
+    """7 rows in batches of 3: the last step is the mean over its own single row."""
+    a, b = net(engine.name, dtype="float64"), net(engine.name, dtype="float64")
+    chainrule.train(a, X[:7], L[:7], batch_size=3, learning_rate=0.1, epochs=1, shuffle=False)
+    for first in (0, 3, 6):
+        rows = slice(first, min(first + 3, 7))
+        b.parameters -= 0.1 * b.loss_and_gradient(X[rows], L[rows])[1]
+    np.testing.assert_allclose(a.parameters, b.parameters, rtol=1e-13)
+
+
+def test_weights_act_as_repetition(engine):
+    rows = np.array([0, 0, 1, 2, 2, 2, 4])
+    weights = np.bincount(rows, minlength=5)
+    a, b = net(engine.name, dtype="float64"), net(engine.name, dtype="float64")
+    settings = {"solver": "gradient_descent", "learning_rate": 0.1, "epochs": 20}
+    chainrule.train(a, X[rows], L[rows], **settings)
+    chainrule.train(b, X[:5], L[:5], sample_weight=weights, **settings)
+    np.testing.assert_allclose(a.parameters, b.parameters, rtol=1e-12)
+
+
+def test_history(engine):
+    history = chainrule.train(net(engine.name), X, L, epochs=7, validation=(X, L))
+    assert history.epochs == 7
+    assert len(history.loss) == len(history.validation) == len(history.rate) == len(history.seconds) == 7
+    assert history.ending == "finished"
+    assert all(np.isfinite(history.loss))
+
+
+def test_loss_of_history_is_before_each_step(engine):
+    network = net(engine.name, dtype="float64")
+    before = network.loss_and_gradient(X, L)[0]
+    history = chainrule.train(network, X, L, solver="gradient_descent", epochs=2, learning_rate=0.01)
+    assert history.loss[0] == pytest.approx(before, rel=1e-13)
+    assert history.loss[1] < before
+
+
+def test_penalty_is_part_of_the_loss(engine):
+    network = net(engine.name, dtype="float64")
+    history = chainrule.train(network, X, L, solver="gradient_descent", epochs=1, learning_rate=1e-9, l2=0.1)
+    assert history.loss[0] == pytest.approx(network.loss_and_gradient(X, L, l2=0.1)[0], rel=1e-6)
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+def test_going_on_is_the_same_as_never_having_stopped(solver, engine):
+    settings = {"solver": solver, "batch_size": 10, "learning_rate": 0.01, "momentum": 0.9}
+    a, b = net(engine.name), net(engine.name)
+    chainrule.train(a, X, L, epochs=9, **settings)
+    state = None
+    for epochs in (2, 3, 4):
+        state = chainrule.train(b, X, L, epochs=epochs, state=state, **settings).state
+    if engine.name == "native":
+        np.testing.assert_array_equal(a.parameters, b.parameters)
+    else:  # rounded to float32 between the calls
+        np.testing.assert_allclose(a.parameters, b.parameters, atol=1e-5)
+
+
+def test_epoch_by_epoch_is_the_same_as_all_at_once(native):
+    a, b = net(), net()
+    first = chainrule.train(a, X, L, epochs=20)
+    second = chainrule.train(b, X, L, epochs=20, callback=lambda history: None)
+    np.testing.assert_array_equal(a.parameters, b.parameters)
+    assert first.loss == second.loss
+
+
+def test_seed_of_shuffling_matters(engine):
+    parameters = []
+    for seed in (0, 0, 1):
+        network = net(engine.name)
+        chainrule.train(network, X, L, epochs=1, seed=seed, batch_size=4)
+        parameters.append(network.parameters)
+    np.testing.assert_array_equal(parameters[0], parameters[1])
+    assert (parameters[0] != parameters[2]).any()
+
+
+def test_patience_keeps_the_best_epoch():
+    rng = np.random.default_rng(0)
+    noisy = L[::4] + rng.normal(0, 0.3, (16, 1))
+    network = chainrule.Network([1, 200, 1], activation="tanh", output="identity", seed=0)
+    history = chainrule.train(
+        network, X[::4], noisy, solver="adam", learning_rate=0.05, epochs=2000, validation=(X, L), patience=20
+    )
+    assert history.ending == "converged"
+    assert history.epochs < 2000
+    best = int(np.argmin(history.validation))
+    assert history.best_epoch == best + 1
+    assert chainrule.training.mean_loss("half_squared_error", network.predict(X), L) == pytest.approx(
+        min(history.validation), rel=1e-6
+    )
+
+
+def test_patience_on_the_training_loss():
+    history = chainrule.train(net(), X, L, epochs=10_000, learning_rate=0.1, patience=5, tol=1e-3)
+    assert history.ending == "converged"
+    assert history.epochs < 1000
+
+
+def test_callback_ends_the_training():
+    seen = []
+    history = chainrule.train(net(), X, L, epochs=50, callback=lambda h: seen.append(h.loss[-1]) or h.epochs == 4)
+    assert history.epochs == 4
+    assert seen == history.loss
+
+
+def test_schedules():
+    falling = chainrule.train(net(), X, L, epochs=5, schedule="invscaling", learning_rate=0.1).rate
+    np.testing.assert_allclose(falling, [0.1 / (1 + 64 * e) ** 0.5 for e in range(5)])
+    adaptive = chainrule.train(
+        net(), X, L, epochs=3000, schedule="adaptive", learning_rate=0.1, patience=2, tol=1e-3, batch_size=64
+    )
+    assert adaptive.ending == "converged"
+    steps = np.unique(adaptive.rate)[::-1]
+    np.testing.assert_allclose(steps, 0.1 / 5 ** np.arange(len(steps)))
+    assert len(steps) > 3
+
+
+def test_labels_of_classes_become_columns():
+    network = chainrule.Network([1, 5, 3], output="softmax", seed=0, dtype="float64")
+    other = copy.deepcopy(network)
+    labels = np.arange(64) % 3
+    chainrule.train(network, X, labels, loss="cross_entropy", epochs=2)
+    chainrule.train(other, X, np.eye(3)[labels], loss="cross_entropy", epochs=2)
+    np.testing.assert_array_equal(network.parameters, other.parameters)
+
+
+def test_divergence_is_one_clear_error(engine):
+    network = net(engine.name)
+    with pytest.raises(FloatingPointError, match=r"training diverged.*learning_rate=1000.*try learning_rate=100") as caught:
+        chainrule.train(network, X, L, learning_rate=1000.0, epochs=100)
+    assert "epoch" in str(caught.value)
+    assert np.isfinite(network.parameters).all()
+
+
+def test_interrupt_between_epochs_keeps_what_was_learned():
+    def press(history):
+        raise KeyboardInterrupt
+
+    network = net()
+    before = network.parameters.copy()
+    with pytest.warns(UserWarning, match="interrupted after 1 of 10 epochs; the network keeps what it learned"):
+        history = chainrule.train(network, X, L, epochs=10, callback=press)
+    assert history.ending == "interrupted"
+    assert (network.parameters != before).any()
+
+
+def test_copies_and_pickles_do_not_share_parameters():
+    network = net()
+    for other in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
+        np.testing.assert_array_equal(other.predict(X), network.predict(X))
+        other.V[:] = 0
+        assert (other.parameters[:20] == 0).all()
+        assert (network.parameters[:20] != 0).all()
+
+
+def test_initial_values_have_the_stated_bounds_and_bits():
+    network = chainrule.Network([100, 50, 10], activation="relu", output="softmax", seed=3)
+    assert np.abs(network.V).max() <= np.sqrt(6 / 100)
+    assert np.abs(network.V).max() > 0.98 * np.sqrt(6 / 100)
+    assert np.abs(network.U).max() <= np.sqrt(6 / 60)
+    assert (network.v == 0).all()
+    np.testing.assert_array_equal(chainrule.Network([100, 50, 10], "relu", "softmax", seed=3).parameters, network.parameters)
+    assert (chainrule.Network([100, 50, 10], "relu", "softmax", seed=4).V != network.V).all()
+
+
+def test_different_activation_in_each_layer(engine):
+    network = chainrule.Network([2, 3, 4, 1], ["tanh", "relu"], "identity", engine=engine.name)
+    assert network.activations == ("tanh", "relu", "identity")
+    chainrule.train(network, [[0, 1], [1, 0]], [0.0, 1.0], epochs=3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"loss": "half_squared_eror"}, "Did you mean 'half_squared_error'"),
+        ({"loss": "cross_entropy"}, "goes with output='softmax'"),
+        ({"loss": "binary_cross_entropy"}, "goes with output='sigmoid'"),
+        ({"solver": "adm"}, "solver must be one of .*Did you mean 'adam'"),
+        ({"batch_size": 0}, "batch_size must be a whole number of 1"),
+        ({"batch_size": 2.5}, "batch_size must be a whole number"),
+        ({"epochs": -1}, "epochs must be"),
+        ({"learning_rate": 0}, "learning_rate must be a positive number; got 0"),
+        ({"learning_rate": np.nan}, "learning_rate must be a positive number"),
+        ({"momentum": 1.0}, "momentum must be at least 0 and below 1"),
+        ({"l2": -1}, "l2 must be at least 0"),
+        ({"schedule": "cosin"}, "schedule must be one of"),
+        ({"n_threads": 0}, "n_threads must be"),
+        ({"seed": -1}, "seed must be"),
+        ({"sample_weight": [1, 2]}, r"sample_weight must have shape \(64,\)"),
+        ({"sample_weight": -np.ones(64)}, "sample_weight must be 0 or more; found -1.0 at row 0"),
+        ({"sample_weight": np.zeros(64)}, "at least one non-zero"),
+        ({"watch": "validation"}, "needs a validation set"),
+    ],
+    ids=str,
+)
+def test_bad_settings(settings, message):
+    with pytest.raises(ValueError, match=message):
+        chainrule.train(net(), X, L, **settings)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([3],), "sizes must name at least"),
+        (([3, 0],), "sizes must be a whole number of 1"),
+        (([3, 2.5],), "sizes must be a whole number"),
+        ((3,), "sizes must be a list"),
+        (([1, 1], "sigmod"), "activation must be one of .*Did you mean 'sigmoid'"),
+        (([1, 1], "tanh", "softmaks"), "output must be one of .*Did you mean 'softmax'"),
+        (([1, 1], "softmax"), "activation must be one of"),
+        (([1, 2, 1], ["tanh", "tanh"]), "one for each of the 1 hidden layers; got 2"),
+        (([1, 1], "tanh", "tanh", 0, "float16"), "dtype must be one of float32, float64"),
+    ],
+    ids=str,
+)
+def test_bad_networks(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        chainrule.Network(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("rows", "labels", "message"),
+    [
+        ([[1.0], [np.nan]], [0, 1], "X must hold finite numbers; found NaN at row 1, column 0"),
+        ([[1.0], [np.inf]], [0, 1], "X must hold finite numbers; found inf at row 1, column 0"),
+        ([[1.0], [2.0]], [0, np.nan], "L must hold finite numbers; found NaN at row 1"),
+        ([["a"], [2.0]], [0, 1], "X must hold numbers; found 'a' at row 0, column 0"),
+        ([[1.0, 2.0]], [0], r"X must have shape \(n, 1\), as the network has 1 inputs; got \(1, 2\)"),
+        ([[1.0], [2.0]], [0, 1, 2], "L must have one row for each of the 2 rows"),
+        ([[1.0], [2.0]], [[0, 1], [1, 0]], r"L must have shape \(2, 1\)"),
+        (np.zeros((0, 1)), np.zeros((0, 1)), "X has no rows"),
+        ([[1 + 1j]], [0], "real numbers"),
+    ],
+    ids=str,
+)
+def test_bad_data(rows, labels, message, engine):
+    with pytest.raises(DataError, match=message):
+        chainrule.train(net(engine.name), np.array(rows, dtype=object) if "a" in str(rows) else rows, labels)
+
+
+def test_bad_classes():
+    network = chainrule.Network([1, 3], output="softmax")
+    with pytest.raises(DataError, match=r"L must hold classes 0\.\.2; found 3 at row 1"):
+        chainrule.train(network, [[1.0], [2.0]], [0, 3])
+
+
+def test_the_seed_on_real_digits(mnist):
+    """784-30-10, sigmoids, half the squared error, rate 3, batches of 10: the well-known 95 %."""
+    examples = chainrule.data.read(mnist)
+    network = chainrule.Network([784, 30, 10], activation="sigmoid", output="sigmoid", seed=0)
+    history = chainrule.train(network, examples.X, examples.y, batch_size=10, learning_rate=3.0, epochs=30)
+    right = (network.predict(examples.test.X).argmax(axis=1) == examples.test.y).mean()
+    assert right >= 0.95
+    print(f"{100 * right:.2f} %, {min(history.seconds):.3f} s an epoch")
+
+
+@pytest.mark.slow
+def test_the_larger_seed_on_real_digits(mnist):
+    examples = chainrule.data.read(mnist)
+    network = chainrule.Network([784, 100, 10], seed=0)
+    chainrule.train(network, examples.X, examples.y, batch_size=10, learning_rate=3.0, epochs=30)
+    assert (network.predict(examples.test.X).argmax(axis=1) == examples.test.y).mean() >= 0.965
