@@ -205,7 +205,7 @@ def _fit(options: argparse.Namespace) -> int:
         raise data.DataError(f"{options.data}: column {examples.target!r} holds text; regression needs numbers")
     if classify and len(np.unique(examples.y)) < 2:
         raise data.DataError(
-            f"{options.data}: all {len(examples.y)} labels are {examples.y[0]!r}; at least two classes are needed to learn"
+            f"{options.data}: all {len(examples.y)} labels are {examples.y.tolist()[0]!r}; at least two classes are needed to learn"
         )
     share = options.validation if options.validation is not None else (0.0 if examples.test is not None else 0.1)
     if not 0 <= share < 1:

@@ -66,13 +66,15 @@ def as_numbers(values: npt.ArrayLike, name: str) -> Array:
         return np.asarray(array, dtype=np.float64)
     except (TypeError, ValueError):
         for place, value in np.ndenumerate(np.asarray(values, dtype=object)):
+            if isinstance(value, list | tuple | np.ndarray):
+                raise DataError(f"{name} must hold rows of equal length; row {place[0]} has {len(value)} numbers") from None
             try:
                 float(value)
             except (TypeError, ValueError):
                 column = f", column {place[1]}" if len(place) > 1 else ""
                 where = f"row {place[0]}{column}" if place else "its only place"
                 raise DataError(f"{name} must hold numbers; found {value!r} at {where}") from None
-        raise DataError(f"{name} must hold numbers in rows of equal length; found dtype {array.dtype}") from None
+        raise DataError(f"{name} must hold numbers; found dtype {array.dtype}") from None
 
 
 def as_rows(X: npt.ArrayLike, name: str, columns: int, dtype: np.dtype[Any]) -> Array:
@@ -175,7 +177,7 @@ def table_cells(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
             first = file.readline()
             delimiter = max(",;\t", key=first.count)
             file.seek(0)
-            reader = csv.reader(file, delimiter=delimiter)
+            reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True, strict=True)
             lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not text in UTF-8 (byte {error.start}); save the table as CSV, UTF-8") from None

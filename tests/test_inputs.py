@@ -1,0 +1,265 @@
+"""Data in: each kind of file read right, and each kind of bad file refused with its place and a remedy."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from chainrule import data
+from chainrule.data import DataError, read, read_idx
+
+TABLE = "temperature,pressure,strength\n20,1.5,30\n25,2.5,35\n30,3.5,41\n"
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def idx(array: np.ndarray, code: int, kind: str) -> bytes:
+    header = bytes([0, 0, code, array.ndim]) + b"".join(struct.pack(">I", n) for n in array.shape)
+    return header + array.astype(kind).tobytes()
+
+
+# ---- tables ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        TABLE,
+        TABLE.replace(",", ";"),
+        TABLE.replace(",", "\t"),
+        TABLE.replace("\n", "\r\n"),
+        "﻿" + TABLE,
+        "\n" + TABLE + "\n\n",
+        TABLE.replace("20,", ' "20" , '),
+    ],
+    ids=["comma", "semicolon", "tab", "windows", "byte order mark", "blank lines", "quotes"],
+)
+def test_csv(tmp_path, content):
+    examples = read(write(tmp_path / "t.csv", content.lstrip("\n") if content.startswith("\n") else content), "strength")
+    assert examples.features == ["temperature", "pressure"]
+    np.testing.assert_array_equal(examples.X, [[20, 1.5], [25, 2.5], [30, 3.5]])
+    np.testing.assert_array_equal(examples.y, [30, 35, 41])
+
+
+def test_csv_columns_are_found_by_name(tmp_path):
+    path = write(tmp_path / "t.csv", TABLE)
+    examples = read(path, features=["pressure", "temperature"])
+    np.testing.assert_array_equal(examples.X, [[1.5, 20], [2.5, 25], [3.5, 30]])
+    assert examples.y is None
+
+
+def test_csv_of_classes(tmp_path):
+    path = write(tmp_path / "t.csv", 'size,kind\n1,"a, b"\n2,c\n')
+    assert read(path, "kind").y.tolist() == ["a, b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("content", "target", "message"),
+    [
+        ("", "y", "is empty; a header line and at least one row"),
+        ("\n\n", "y", "is empty"),
+        ("a,y\n", "y", "has a header but no rows"),
+        ("1,2\n3,4\n", "y", "line 1 holds numbers; it must name the columns"),
+        ("a,a,y\n1,2,3\n", "y", "names column 'a' more than once"),
+        (TABLE, "strenght", "has no column 'strenght' to learn; its columns are temperature, pressure, strength"),
+        ("a,y\n1,2\n3\n", "y", "line 3: has 1 cells where the header has 2"),
+        ("a,y\n1,2\n\n3,4,5\n", "y", "line 4: has 3 cells where the header has 2"),
+        ("a,y\n1,2\nwarm,3\n", "y", r"line 3, column 'a': must be a finite number; found 'warm'"),
+        ("a,y\n1,2\n,3\n", "y", r"line 3, column 'a': must be a finite number; found an empty cell"),
+        ("a,y\n1,2\nnan,3\n", "y", r"line 3, column 'a': must be a finite number; found 'nan'"),
+        ("a,y\n1,2\n-inf,3\n", "y", r"line 3, column 'a': must be a finite number; found '-inf'"),
+        ("a,y\n1,2\n2,high\n", "y", r"line 3, column 'y': must be a finite number; found 'high'"),
+        ("a,y\n1,low\n2,\n", "y", r"line 3, column 'y': the label is missing"),
+        ("y\n1\n", "y", "has no column besides the target 'y'"),
+        (b"a,y\n1,\xff\xfe\n", "y", "is not text in UTF-8"),
+        ('a,y\n1,"2\n3,4\n', "y", "is not a readable CSV table: unexpected end of data"),
+    ],
+    ids=str,
+)
+def test_bad_csv(tmp_path, content, target, message):
+    path = write(tmp_path / "t.csv", content)
+    with pytest.raises(DataError, match=message) as caught:
+        read(path, target)
+    assert str(path) in str(caught.value)
+
+
+def test_missing_column_of_a_model(tmp_path):
+    path = write(tmp_path / "t.csv", TABLE)
+    with pytest.raises(DataError, match="has no column 'humidity', which the model needs"):
+        read(path, features=["temperature", "humidity"])
+
+
+def test_unknown_kinds_of_file(tmp_path):
+    with pytest.raises(DataError, match="there is no such file"):
+        read(tmp_path / "nothing.csv")
+    with pytest.raises(DataError, match=r"of unknown kind; allowed are \.csv"):
+        read(write(tmp_path / "t.xlsx", "?"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="holds no examples"):
+        read(tmp_path / "empty")
+
+
+# ---- IDX ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [(0x08, "u1"), (0x09, "i1"), (0x0B, ">i2"), (0x0C, ">i4"), (0x0D, ">f4"), (0x0E, ">f8")]
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_idx(tmp_path, code, kind, packed):
+    array = np.arange(24).reshape(2, 3, 4)
+    raw = idx(array, code, kind)
+    result = read_idx(write(tmp_path / "a-idx3", gzip.compress(raw) if packed else raw))
+    np.testing.assert_array_equal(result, array)
+    assert result.dtype == np.dtype(kind).newbyteorder("=")
+
+
+IMAGES = np.arange(5 * 16, dtype=np.uint8).reshape(5, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b"", "is no IDX file"),
+        (b"\x89PNG\r\n", "is no IDX file: it begins with '89 50 4e 47'"),
+        (idx(IMAGES, 0x08, "u1")[:3], "is no IDX file"),
+        (b"\0\0\x07\x01" + bytes(8), "is no IDX file"),
+        (idx(IMAGES, 0x08, "u1")[:10], "is cut within its header: 10 bytes, 16 expected"),
+        (idx(IMAGES, 0x08, "u1")[:-7], r"is cut: 89 bytes, 96 expected for shape \(5, 4, 4\)"),
+        (idx(IMAGES, 0x08, "u1") + b"?", "has too many bytes"),
+        (b"\0\0\x08\x03" + b"\xff" * 12, "is cut: 16 bytes"),
+        (gzip.compress(idx(IMAGES, 0x08, "u1"))[:-12], "is damaged gzip"),
+        (b"\x1f\x8b" + bytes(30), "is damaged gzip"),
+    ],
+)
+def test_bad_idx(tmp_path, raw, message):
+    path = write(tmp_path / "train-images-idx3-ubyte", raw)
+    with pytest.raises(DataError, match=message) as caught:
+        read_idx(path)
+    assert str(path) in str(caught.value)
+
+
+def folder_of_idx(path, **files):
+    for name, array in files.items():
+        write(path / f"{name.replace('_', '-')}-idx{array.ndim}-ubyte.gz", gzip.compress(idx(array, 0x08, "u1")))
+    return path
+
+
+def test_folder_of_idx(tmp_path):
+    folder = folder_of_idx(
+        tmp_path, train_images=IMAGES, train_labels=np.arange(5), t10k_images=IMAGES[:2], t10k_labels=np.arange(2)
+    )
+    examples = read(folder)
+    assert examples.X.dtype == np.uint8
+    assert examples.X.shape == (5, 16)
+    assert examples.shape == (4, 4)
+    assert examples.test.y.tolist() == [0, 1]
+
+
+def test_folder_of_idx_that_does_not_fit(tmp_path):
+    with pytest.raises(DataError, match=r"has shape \(4,\), but .* has 5 images"):
+        read(folder_of_idx(tmp_path / "a", train_images=IMAGES, train_labels=np.arange(4)))
+    with pytest.raises(DataError, match="no pair of images and labels"):
+        read(folder_of_idx(tmp_path / "b", train_images=IMAGES))
+
+
+def test_mnist(mnist):
+    examples = read(mnist)
+    assert examples.X.shape == (60000, 784)
+    assert examples.test.X.shape == (10000, 784)
+    assert examples.y[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+
+
+# ---- images ------------------------------------------------------------------------------------------------------------
+
+
+def picture(path, value, mode="L", size=(3, 2)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, value).save(path)
+    return path
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    for name, value in (("cat", 10), ("dog", 200)):
+        for i in range(3):
+            picture(tmp_path / name / f"{i}.png", value + i)
+    write(tmp_path / "cat" / "notes.txt", "not an image")
+    return tmp_path
+
+
+def test_one_folder_a_class(pictures):
+    examples = read(pictures)
+    assert examples.y.tolist() == ["cat"] * 3 + ["dog"] * 3
+    assert examples.shape == (2, 3)
+    np.testing.assert_array_equal(examples.X[:, 0], [10, 11, 12, 200, 201, 202])
+
+
+def test_train_and_test_folders(tmp_path):
+    for part, count in (("train", 3), ("test", 1)):
+        for name, value in (("cat", 10), ("dog", 200)):
+            for i in range(count):
+                picture(tmp_path / part / name / f"{i}.png", value + i)
+    examples = read(tmp_path)
+    assert len(examples.X) == 6
+    assert examples.test.y.tolist() == ["cat", "dog"]
+
+
+def test_index_csv(pictures):
+    write(pictures / "index.csv", "file,animal,weight\ncat/0.png,Tom,3\ndog/1.png,Rex,9\n")
+    with pytest.raises(DataError, match=r"name the column to learn with --target; it has animal, weight"):
+        read(pictures)
+    examples = read(pictures, "animal")
+    assert examples.y.tolist() == ["Tom", "Rex"]
+    np.testing.assert_array_equal(examples.X[:, 0], [10, 201])
+
+
+def test_colour_makes_three_numbers_a_pixel(pictures):
+    picture(pictures / "dog" / "9.png", (1, 2, 3), "RGB")
+    examples = read(pictures)
+    assert examples.shape == (2, 3, 3)
+    assert examples.X.shape == (7, 18)
+    assert examples.X[-1, :3].tolist() == [1, 2, 3]
+    assert examples.X[0, :3].tolist() == [10, 10, 10]
+
+
+def test_bad_images(pictures):
+    write(pictures / "cat" / "7.png", (pictures / "cat" / "0.png").read_bytes()[:40])
+    with pytest.raises(DataError, match=r"7\.png: cannot be read as an image"):
+        read(pictures)
+    write(pictures / "cat" / "7.png", "hello")
+    with pytest.raises(DataError, match=r"7\.png: cannot be read as an image"):
+        read(pictures)
+    picture(pictures / "cat" / "7.png", 0, size=(5, 5))
+    with pytest.raises(DataError, match=r"7\.png: is 5 x 5 pixels, but 0\.png is 3 x 2; bring all images to one size"):
+        read(pictures)
+    write(pictures / "index.csv", "file,animal\ncat/12.png,Tom\n")
+    with pytest.raises(DataError, match=r"index\.csv, line 2, column 'file': there is no file .*12\.png"):
+        read(pictures)
+
+
+# ---- arrays ------------------------------------------------------------------------------------------------------------
+
+
+def test_sums_that_overflow_are_not_infinity():
+    data.check_finite(np.full((10, 10), 1e308), "X")
+    data.check_finite(np.full((10, 10), 3e38, dtype=np.float32), "X")
+    with pytest.raises(DataError, match="found -inf at row 3, column b"):
+        data.check_finite(np.where(np.arange(8).reshape(4, 2) == 7, -np.inf, 1e308), "X", ["a", "b"])
+
+
+def test_numbers_of_any_type_are_taken():
+    for values in ([[1, 2]], [[True, False]], [["1", "2.5"]], np.array([[1, 2]], dtype=np.float16)):
+        rows = data.as_rows(values, "X", 2, np.dtype("float32"))
+        assert rows.dtype in (np.float32, np.float64)
+    with pytest.raises(DataError, match="equal length"):
+        data.as_rows(np.array([[1, 2], [3]], dtype=object), "X", 2, np.dtype("float32"))
