@@ -56,7 +56,8 @@ Step step_named(const std::string& name) {
 Network network(const Sizes& sizes, const Names& activations, int64_t width, size_t parameters) {
   std::vector<Activation> kinds;
   for (const auto& name : activations) kinds.push_back(activation_named(name));
-  if (sizes.size() < 2 || kinds.size() + 1 != sizes.size()) throw std::invalid_argument("sizes and activations disagree");
+  if (sizes.size() < 2 || kinds.size() + 1 != sizes.size())
+    throw std::invalid_argument("sizes and activations disagree");
   Network net(sizes, kinds, width);
   if (net.flat_size != int64_t(parameters)) throw std::invalid_argument("theta does not have the network's size");
   return net;
@@ -65,14 +66,10 @@ Network network(const Sizes& sizes, const Names& activations, int64_t width, siz
 template <class A>
 Rows rows_of(const A& x) {
   Source source;
-  if (x.dtype() == nb::dtype<float>())
-    source = Source::float32;
-  else if (x.dtype() == nb::dtype<double>())
-    source = Source::float64;
-  else if (x.dtype() == nb::dtype<uint8_t>())
-    source = Source::uint8;
-  else
-    throw std::invalid_argument("X must hold float32, float64 or uint8");
+  if (x.dtype() == nb::dtype<float>()) source = Source::float32;
+  else if (x.dtype() == nb::dtype<double>()) source = Source::float64;
+  else if (x.dtype() == nb::dtype<uint8_t>()) source = Source::uint8;
+  else throw std::invalid_argument("X must hold float32, float64 or uint8");
   return {x.data(), source, x.stride(0), x.stride(1), int64_t(x.shape(1))};
 }
 
@@ -102,7 +99,8 @@ nb::ndarray<nb::numpy, T> array(std::vector<size_t> shape) {
 }
 
 template <class T>
-auto bind_predict(const Vector<const T>& theta, const Sizes& sizes, const Names& activations, const Table& X, int threads) {
+auto bind_predict(const Vector<const T>& theta, const Sizes& sizes, const Names& activations, const Table& X,
+                  int threads) {
   const InstructionSet& set = instructions();
   Network net = network(sizes, activations, kernels_of<T>(set).width, theta.shape(0));
   if (int64_t(X.shape(1)) != net.layers.front().in) throw std::invalid_argument("X and sizes disagree");
@@ -144,8 +142,20 @@ auto bind_run_epochs(const Vector<T>& theta, const Sizes& sizes, const Names& ac
   Data<T> data = data_of(net, X, L, weight);
   if (batch_size < 1 || epochs < 0 || threads < 1 || powers.shape(0) != 2 || data.n >= int64_t(1) << 32)
     throw std::invalid_argument("run_epochs: a setting is out of range");
-  Training training{loss_named(loss), step_named(step), batch_size, epochs, first_epoch, shuffle, seed,
-                    threads,          rate,             decay,      momentum, beta1, beta2, epsilon};
+  Training training{loss_named(loss),
+                    step_named(step),
+                    batch_size,
+                    epochs,
+                    first_epoch,
+                    shuffle,
+                    seed,
+                    threads,
+                    rate,
+                    decay,
+                    momentum,
+                    beta1,
+                    beta2,
+                    epsilon};
   const bool remembers = training.step != Step::descent, squares = training.step == Step::adam;
   if ((remembers && velocity.shape(0) != theta.shape(0)) || (squares && square.shape(0) != theta.shape(0)))
     throw std::invalid_argument("run_epochs: the optimizer's state does not have the size of theta");
@@ -177,7 +187,8 @@ auto bind_evaluate(const std::string& activation, const Vector<const T>& x) {
 
 template <class T>
 void bind(nb::module_& m) {
-  m.def("predict", &bind_predict<T>, "theta"_a.noconvert(), "sizes"_a, "activations"_a, "X"_a.noconvert(), "n_threads"_a);
+  m.def("predict", &bind_predict<T>, "theta"_a.noconvert(), "sizes"_a, "activations"_a, "X"_a.noconvert(),
+        "n_threads"_a);
   m.def("loss_and_gradient", &bind_loss_and_gradient<T>, "theta"_a.noconvert(), "sizes"_a, "activations"_a,
         "X"_a.noconvert(), "L"_a.noconvert(), "loss"_a, "l2"_a, "weight"_a.none(), "n_threads"_a);
   m.def("run_epochs", &bind_run_epochs<T>, "theta"_a.noconvert(), "sizes"_a, "activations"_a, "X"_a.noconvert(),

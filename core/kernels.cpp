@@ -28,7 +28,7 @@ constexpr int ROWS = CHAINRULE_ROWS;
 // Inputs of one forward block: its weights (16 KiB of one panel) stay in the first-level cache for all rows of the batch.
 constexpr int64_t BLOCK = 256;
 
-#define UNROLL _Pragma("GCC unroll 16")
+#define EACH(i, n) _Pragma("GCC unroll 16") for (int i = 0; i < (n); i++)  // unrolled: i is a constant
 #define INLINE_LAMBDA __attribute__((always_inline))
 
 CHAINRULE_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -37,10 +37,8 @@ CHAINRULE_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 template <int M, class F>
 CHAINRULE_INLINE void with_count(int64_t m, const F& f) {
-  if (m == M)
-    f.template operator()<M>();
-  else if constexpr (M > 1)
-    with_count<M - 1>(m, f);
+  if (m == M) f.template operator()<M>();
+  else if constexpr (M > 1) with_count<M - 1>(m, f);
 }
 // f<M>(first) for runs of M <= MOST that cover 0..n as evenly as they can: a last tile of one row would leave the
 // arithmetic units waiting for its few sums.
@@ -86,7 +84,7 @@ CHAINRULE_INLINE Value<T> activation(Vec<T> p) {
     return {softplus<T>(p), sigmoid<T>(p)};
   } else if constexpr (A == Activation::silu) {  // (51)
     Vec<T> e = exp<T>(-p), s = one / (one + e), y = p * s;
-    return {y, fma(y, e * s, s)};  // 1 − s = e s, without its loss of digits
+    return {y, fma(y, e * s, s)};                // 1 − s = e s, without its loss of digits
   } else if constexpr (A == Activation::gelu) {  // (52)
     Normal<T> n = normal<T>(p);
     return {p * n.distribution, fma(p, n.density, n.distribution)};
@@ -98,16 +96,11 @@ CHAINRULE_INLINE Value<T> activation(Vec<T> p) {
 template <Activation A, class T>
 CHAINRULE_INLINE Vec<T> slope_at(const T* Y, const T* slope, int64_t i) {
   const Vec<T> zero = splat(T(0)), one = splat(T(1));
-  if constexpr (A == Activation::sigmoid)
-    return load(Y + i) * (one - load(Y + i));
-  else if constexpr (A == Activation::tanh)
-    return fma(-load(Y + i), load(Y + i), one);
-  else if constexpr (A == Activation::relu)
-    return load(Y + i) > zero ? one : zero;
-  else if constexpr (has_slope(A))
-    return load(slope + i);
-  else
-    return one;
+  if constexpr (A == Activation::sigmoid) return load(Y + i) * (one - load(Y + i));
+  else if constexpr (A == Activation::tanh) return fma(-load(Y + i), load(Y + i), one);
+  else if constexpr (A == Activation::relu) return load(Y + i) > zero ? one : zero;
+  else if constexpr (has_slope(A)) return load(slope + i);
+  else return one;
 }
 
 // ---- (31, 38): a batch times panels ------------------------------------------------------------------------------------
@@ -127,28 +120,30 @@ CHAINRULE_INLINE void product_tile(const Product<T>& c, int64_t row) {
   Vec<T> sum[M][V];
   const T* w = c.W + c.begin * W;
   T* P = c.P + row * W;
-  UNROLL for (int v = 0; v < V; v++) UNROLL for (int m = 0; m < M; m++) {
-    const T* start = c.bias ? c.bias : P + v / PANEL * c.rows * W + m * W - v / PANEL * W;
-    sum[m][v] = load(start + v * L);
-  }
+  EACH (v, V)
+    EACH (m, M) {
+      const T* start = c.bias ? c.bias : P + v / PANEL * c.rows * W + m * W - v / PANEL * W;
+      sum[m][v] = load(start + v * L);
+    }
   for (int64_t k = c.begin; k < c.end; k += W) {
     const T* a = c.A + (k * c.rows + row * W);
     int64_t count = least(W, c.end - k);
 #pragma GCC unroll 4
     for (int64_t j = 0; j < count; j++, w += W) {
       Vec<T> weight[V];
-      UNROLL for (int v = 0; v < V; v++) weight[v] = load(w + v / PANEL * c.depth * W + v % PANEL * L);
-      UNROLL for (int m = 0; m < M; m++) {
+      EACH (v, V) weight[v] = load(w + v / PANEL * c.depth * W + v % PANEL * L);
+      EACH (m, M) {
         Vec<T> x = splat(a[m * W + j]);
-        UNROLL for (int v = 0; v < V; v++) sum[m][v] = fma(x, weight[v], sum[m][v]);
+        EACH (v, V) sum[m][v] = fma(x, weight[v], sum[m][v]);
       }
     }
   }
-  UNROLL for (int v = 0; v < V; v++) UNROLL for (int m = 0; m < M; m++) {
-    T* p = P + v / PANEL * c.rows * W + m * W;
-    store<T>(p + v % PANEL * L, sum[m][v]);
-    if constexpr (V < PANEL) store<T>(p + L, Vec<T>{});  // the half that W has no outputs for
-  }
+  EACH (v, V)
+    EACH (m, M) {
+      T* p = P + v / PANEL * c.rows * W + m * W;
+      store<T>(p + v % PANEL * L, sum[m][v]);
+      if constexpr (V < PANEL) store<T>(p + L, Vec<T>{});  // the half that W has no outputs for
+    }
 }
 template <int MOST, int V, class T>
 CHAINRULE_INLINE void product_blocks(Product<T> c) {
@@ -166,12 +161,9 @@ void product(const T* A, const T* W, const T* bias, T* P, int64_t rows, int64_t 
     int64_t left = panels - p;
     if (rows == 1 && left >= 4)  // few rows: several panels at once, else there are too few sums to hide fma's latency
       product_blocks<1, 8>(c), n = 4;
-    else if (rows <= 3 && left >= 2)
-      product_blocks<3, 4>(c), n = 2;
-    else if (left == 1 && lanes <= LANES<T>)
-      product_blocks<2 * ROWS, 1>(c), n = 1;
-    else
-      product_blocks<ROWS, 2>(c), n = 1;
+    else if (rows <= 3 && left >= 2) product_blocks<3, 4>(c), n = 2;
+    else if (left == 1 && lanes <= LANES<T>) product_blocks<2 * ROWS, 1>(c), n = 1;
+    else product_blocks<ROWS, 2>(c), n = 1;
   }
 }
 
@@ -230,8 +222,7 @@ void backward(const Layer& layer, const T* packed, const T* dP, int64_t rows, in
     product(dP, scratch, zeros, D + at, rows, layer.out, 1, least(W, layer.in - p * W));
     with_activation(below, [&]<Activation F>() INLINE_LAMBDA {
       if constexpr (F != Activation::identity)
-        for (int64_t i = at; i < at + n; i += LANES<T>)
-          store<T>(D + i, load(D + i) * slope_at<F, T>(Y, slope, i));
+        for (int64_t i = at; i < at + n; i += LANES<T>) store<T>(D + i, load(D + i) * slope_at<F, T>(Y, slope, i));
     });
   }
 }
@@ -282,26 +273,28 @@ CHAINRULE_INLINE void update_tile(const T* A, const T* D, int64_t rows, const Ru
   constexpr int L = LANES<T>, W = WIDTH<T>;
   Vec<T> sum[M][V];
   const bool resume = !PLAIN && rule.step == Step::gradient;
-  UNROLL for (int i = 0; i < M; i++) UNROLL for (int v = 0; v < V; v++)
-      sum[i][v] = resume ? load(m.gradient + at + i * W + v * L) : Vec<T>{};
+  EACH (i, M)
+    EACH (v, V) sum[i][v] = resume ? load(m.gradient + at + i * W + v * L) : Vec<T>{};
 #pragma GCC unroll 2
   for (int64_t row = 0; row < rows; row++) {
     Vec<T> d[V];
-    UNROLL for (int v = 0; v < V; v++) d[v] = load(D + row * W + v * L);
-    UNROLL for (int i = 0; i < M; i++) {
+    EACH (v, V) d[v] = load(D + row * W + v * L);
+    EACH (i, M) {
       Vec<T> x = splat(A[row * W + i]);
-      UNROLL for (int v = 0; v < V; v++) sum[i][v] = fma(x, d[v], sum[i][v]);
+      EACH (v, V) sum[i][v] = fma(x, d[v], sum[i][v]);
     }
   }
   if constexpr (PLAIN) {
     Vec<T> rate = splat(-rule.rate);
-    UNROLL for (int i = 0; i < M; i++) UNROLL for (int v = 0; v < V; v++) {
-      T* theta = m.theta + at + i * W + v * L;
-      store<T>(theta, fma(rate, sum[i][v], load(theta)));
-    }
+    EACH (i, M)
+      EACH (v, V) {
+        T* theta = m.theta + at + i * W + v * L;
+        store<T>(theta, fma(rate, sum[i][v], load(theta)));
+      }
   } else {
     T g[M * W] = {};
-    UNROLL for (int i = 0; i < M; i++) UNROLL for (int v = 0; v < V; v++) store<T>(g + i * W + v * L, sum[i][v]);
+    EACH (i, M)
+      EACH (v, V) store<T>(g + i * W + v * L, sum[i][v]);
     step(rule, rule.decay, m, at, g, M * W);
   }
 }
@@ -390,8 +383,7 @@ template <class T>
 CHAINRULE_INLINE Softmax<T> exponentials(int64_t outputs, int64_t rows, int64_t row, T* Q) {
   T highest = Q[row * WIDTH<T>];
   each_vector<T>(outputs, rows, row, [&](int64_t k, int64_t at) INLINE_LAMBDA {
-    for (int64_t j = 0; j < least(LANES<T>, outputs - k); j++)
-      highest = Q[at + j] > highest ? Q[at + j] : highest;
+    for (int64_t j = 0; j < least(LANES<T>, outputs - k); j++) highest = Q[at + j] > highest ? Q[at + j] : highest;
   });
   T sum = 0;
   each_vector<T>(outputs, rows, row, [&](int64_t k, int64_t at) INLINE_LAMBDA {
@@ -481,16 +473,12 @@ void loss(Activation act, Loss kind, int64_t outputs, int64_t rows, int64_t begi
   for (int64_t row = begin; row < end; row++) {
     Vec<T> s = splat(weight ? weight[row] * scale : scale);
     double e;
-    if (kind == Loss::cross_entropy)
-      e = cross_entropy_row(outputs, rows, row, L, s, Q);
-    else if (kind == Loss::binary_cross_entropy)
-      e = binary_cross_entropy_row(outputs, rows, row, L, s, Q);
-    else if (act == Activation::softmax)
-      e = squared_error_softmax_row(outputs, rows, row, L, s, Q);
+    if (kind == Loss::cross_entropy) e = cross_entropy_row(outputs, rows, row, L, s, Q);
+    else if (kind == Loss::binary_cross_entropy) e = binary_cross_entropy_row(outputs, rows, row, L, s, Q);
+    else if (act == Activation::softmax) e = squared_error_softmax_row(outputs, rows, row, L, s, Q);
     else
-      with_activation(act, [&]<Activation F>() INLINE_LAMBDA {
-        e = squared_error_row<F>(outputs, rows, row, L, s, Q);
-      });
+      with_activation(act,
+                      [&]<Activation F>() INLINE_LAMBDA { e = squared_error_row<F>(outputs, rows, row, L, s, Q); });
     row_loss[row] = weight ? double(weight[row]) * e : e;
     // Lanes past the last output must not reach a gradient.
     int64_t panels = (outputs + WIDTH<T> - 1) / WIDTH<T>;
@@ -506,8 +494,7 @@ void loss(Activation act, Loss kind, int64_t outputs, int64_t rows, int64_t begi
 template <class T, class S>
 CHAINRULE_INLINE T number(S x) {
   T g = T(x);
-  if constexpr (sizeof(S) > 1)
-    return g;
+  if constexpr (sizeof(S) > 1) return g;
   else if constexpr (sizeof(T) == 4) {
     T q = g * (1 / 255.f);
     return __builtin_fmaf(__builtin_fmaf(-q, 255.f, g), 1 / 255.f, q);
@@ -521,16 +508,17 @@ CHAINRULE_INLINE T number(S x) {
 template <class T, class S>
 CHAINRULE_INLINE void panel_of(const S* from, T* to) {
   if constexpr (sizeof(T) == sizeof(S)) {
-    UNROLL for (int v = 0; v < PANEL; v++) store<T>(to + v * LANES<T>, load<T>(from + v * LANES<T>));
+    EACH (v, PANEL) store<T>(to + v * LANES<T>, load<T>(from + v * LANES<T>));
   } else {
     T panel[WIDTH<T>];
     for (int j = 0; j < WIDTH<T>; j++) panel[j] = number<T, S>(from[j]);
-    UNROLL for (int v = 0; v < PANEL; v++) store<T>(to + v * LANES<T>, load<T>(panel + v * LANES<T>));
+    EACH (v, PANEL) store<T>(to + v * LANES<T>, load<T>(panel + v * LANES<T>));
   }
 }
 
 template <class T, class S>
-void gather_from(const Rows& x, const int64_t* index, int64_t first_row, int64_t rows, int64_t begin, int64_t end, T* A) {
+void gather_from(const Rows& x, const int64_t* index, int64_t first_row, int64_t rows, int64_t begin, int64_t end,
+                 T* A) {
   constexpr int W = WIDTH<T>;
   for (int64_t row = begin; row < end; row++) {
     const S* from = static_cast<const S*>(x.data) + (index ? index[row] : first_row + row) * x.row_stride;
@@ -593,8 +581,8 @@ void evaluate(Activation act, int64_t n, const T* x, T* y, T* slope) {
 }
 
 template <class T>
-constexpr Kernels<T> TABLE = {WIDTH<T>,     gather<T>, pack<T>,     unpack<T>, forward<T>, softmax<T>,
-                              loss<T>,      backward<T>, update<T>, apply<T>,  evaluate<T>};
+constexpr Kernels<T> TABLE = {WIDTH<T>, gather<T>,   pack<T>,   unpack<T>, forward<T>, softmax<T>,
+                              loss<T>,  backward<T>, update<T>, apply<T>,  evaluate<T>};
 
 }  // namespace
 

@@ -42,7 +42,8 @@ struct Kernels {
 
   // Rows begin..end of a batch of `rows` into panels A: those that `index` names, or from first_row on where it is null.
   // Lanes past the last column become 0.
-  void (*gather)(const Rows& x, const int64_t* index, int64_t first_row, int64_t rows, int64_t begin, int64_t end, T* A);
+  void (*gather)(const Rows& x, const int64_t* index, int64_t first_row, int64_t rows, int64_t begin, int64_t end,
+                 T* A);
   void (*pack)(const Layer& layer, const T* flat, T* packed);
   void (*unpack)(const Layer& layer, const T* packed, T* flat);
 
@@ -76,10 +77,8 @@ struct InstructionSet {
 };
 template <class T>
 const Kernels<T>& kernels_of(const InstructionSet& set) {
-  if constexpr (sizeof(T) == 4)
-    return set.float32;
-  else
-    return set.float64;
+  if constexpr (sizeof(T) == 4) return set.float32;
+  else return set.float64;
 }
 
 }  // namespace chainrule

@@ -20,9 +20,9 @@ constexpr bool has_slope(Activation a) {
 struct Layer {
   int64_t in, out;  // W is (out, in)
   Activation activation;
-  int64_t flat;     // of W in the flat vector; b follows
-  int64_t packed;   // of W in the packed vector; b follows
-  int64_t panels;   // of the outputs
+  int64_t flat;    // of W in the flat vector; b follows
+  int64_t packed;  // of W in the packed vector; b follows
+  int64_t panels;  // of the outputs
 };
 
 }  // namespace chainrule

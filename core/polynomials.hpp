@@ -1,5 +1,6 @@
 // Made by polynomials.py; not edited by hand. Constant term first.
 #pragma once
+// clang-format off
 namespace {
 // EXP: (e^r - 1 - r) / r^2, so that e^r - 1 = r + r^2 tail keeps its relative accuracy near 0.
 constexpr float EXP_FLOAT[] = {  // accuracy 2.4e-08
@@ -82,3 +83,4 @@ constexpr double ERFC_DOUBLE[] = {  // accuracy 1.2e-17
     -1.9456064972434174e-9,
 };
 }  // namespace
+// clang-format on

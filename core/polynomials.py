@@ -19,8 +19,7 @@ def interpolant(f, low, high, degree):
     nodes = [cos(pi * (k + mpf(1) / 2) / n) for k in range(n)]
     values = [f(middle + half * t) for t in nodes]
     series = [
-        (1 if j == 0 else 2) * sum(v * chebyt(j, t) for v, t in zip(values, nodes, strict=True)) / n
-        for j in range(n)
+        (1 if j == 0 else 2) * sum(v * chebyt(j, t) for v, t in zip(values, nodes, strict=True)) / n for j in range(n)
     ]
     powers = [[mpf(1)], [mpf(0), mpf(1)]]  # T_0, T_1 and so on in powers of t
     while len(powers) < n:
@@ -68,7 +67,7 @@ TABLES = [  # name, function, low, high, degree for float and double, error rela
 
 def main():
     print("// Made by polynomials.py; not edited by hand. Constant term first.")
-    print("#pragma once\nnamespace {")
+    print("#pragma once\n// clang-format off\nnamespace {")
     for name, f, low, high, degrees, relative in TABLES:
         print(f"// {name}: {' '.join(f.__doc__.split())}")
         for kind, degree, digits in zip(("float", "double"), degrees, (9, 17), strict=True):
@@ -79,7 +78,7 @@ def main():
             for a in c:
                 print(f"    {mp.nstr(a, digits, strip_zeros=False)}{suffix},")
             print("};")
-    print("}  // namespace")
+    print("}  // namespace\n// clang-format on")
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ struct Simd<float> {
   typedef float unaligned __attribute__((vector_size(CHAINRULE_VECTOR_BYTES), aligned(4), may_alias));
   typedef int32_t bits __attribute__((vector_size(CHAINRULE_VECTOR_BYTES), may_alias));
   static constexpr int mantissa = 23, bias = 127;
-  static constexpr float round = 12582912.f;         // 1.5 * 2^23: adding it rounds to an integer, held in the low bits
+  static constexpr float round = 12582912.f;  // 1.5 * 2^23: adding it rounds to an integer, held in the low bits
   static constexpr float exp_low = -87.f, exp_high = 88.f;
   static constexpr float ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;  // high: few bits, n * high is exact
 };

@@ -81,8 +81,16 @@ class Pass {
  public:
   Pass(const Kernels<T>& kernels, const Network& net, const Data<T>& data, Loss loss, int64_t rows, int threads,
        const Interrupted& interrupted)
-      : barrier(threads), kernels_(kernels), net_(net), data_(data), loss_(loss), threads_(threads), watch_(interrupted),
-        rows_(rows), memory_(memory_size()), row_loss_(rows) {
+      : barrier(threads),
+        kernels_(kernels),
+        net_(net),
+        data_(data),
+        loss_(loss),
+        threads_(threads),
+        watch_(interrupted),
+        rows_(rows),
+        memory_(memory_size()),
+        row_loss_(rows) {
     T* next = memory_.get();
     auto take = [&](int64_t n) {
       T* here = next;
@@ -142,8 +150,8 @@ class Pass {
       const Layer& layer = layers[l];
       if (l > 0) {
         Range below = share(layers[l - 1].panels, t, threads_);
-        kernels_.backward(layer, m.theta, deltas_[l], rows, below.begin, below.end, layers[l - 1].activation, values_[l],
-                          slopes_[l - 1], scratch_[t], deltas_[l - 1]);
+        kernels_.backward(layer, m.theta, deltas_[l], rows, below.begin, below.end, layers[l - 1].activation,
+                          values_[l], slopes_[l - 1], scratch_[t], deltas_[l - 1]);
         barrier.wait();
       }
       Range own = share(layer.panels, t, threads_);
@@ -204,14 +212,22 @@ double penalty(const Network& net, const T* packed, double decay) {
 
 template <class T>
 Rule<T> rule_of(const Training& training) {
-  return {training.step,     T(training.rate),  T(training.decay),   T(training.momentum),
-          T(training.beta1), T(training.beta2), T(training.epsilon), T(1), T(1)};
+  return {training.step,
+          T(training.rate),
+          T(training.decay),
+          T(training.momentum),
+          T(training.beta1),
+          T(training.beta2),
+          T(training.epsilon),
+          T(1),
+          T(1)};
 }
 
 }  // namespace
 
 template <class T>
-void predict(const InstructionSet& set, const Network& net, const T* theta, const Rows& x, int64_t n, T* Z, int threads) {
+void predict(const InstructionSet& set, const Network& net, const T* theta, const Rows& x, int64_t n, T* Z,
+             int threads) {
   const Kernels<T>& kernels = kernels_of<T>(set);
   Buffer<T> m = packed(kernels, net, theta);
   const auto& layers = net.layers;
@@ -326,11 +342,11 @@ Outcome run_epochs(const InstructionSet& set, const Network& net, T* theta, cons
   return outcome;
 }
 
-#define CHAINRULE_INSTANTIATE(T)                                                                                       \
-  template void predict(const InstructionSet&, const Network&, const T*, const Rows&, int64_t, T*, int);               \
-  template double loss_and_gradient(const InstructionSet&, const Network&, const T*, const Data<T>&, Loss, double, int, \
-                                    T*);                                                                               \
-  template Outcome run_epochs(const InstructionSet&, const Network&, T*, const State<T>&, const Data<T>&,              \
+#define CHAINRULE_INSTANTIATE(T)                                                                                   \
+  template void predict(const InstructionSet&, const Network&, const T*, const Rows&, int64_t, T*, int);           \
+  template double loss_and_gradient(const InstructionSet&, const Network&, const T*, const Data<T>&, Loss, double, \
+                                    int, T*);                                                                      \
+  template Outcome run_epochs(const InstructionSet&, const Network&, T*, const State<T>&, const Data<T>&,          \
                               const Training&, const Interrupted&);
 CHAINRULE_INSTANTIATE(float)
 CHAINRULE_INSTANTIATE(double)

@@ -49,7 +49,8 @@ struct Outcome {
 using Interrupted = std::function<bool()>;
 
 template <class T>
-void predict(const InstructionSet& set, const Network& net, const T* theta, const Rows& x, int64_t n, T* Z, int threads);
+void predict(const InstructionSet& set, const Network& net, const T* theta, const Rows& x, int64_t n, T* Z,
+             int threads);
 template <class T>
 double loss_and_gradient(const InstructionSet& set, const Network& net, const T* theta, const Data<T>& data, Loss loss,
                          double decay, int threads, T* gradient);

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import NATIVE, SETS
 
 import chainrule
 from chainrule import generator, reference
 from chainrule.functions import ACTIVATIONS, LOSSES
 from chainrule.optimizers import State
+from conftest import NATIVE, SETS
 
 TOLERANCE = {"float32": 2e-5, "float64": 1e-12}
 NONE = np.zeros(0)
@@ -32,7 +32,9 @@ def problem(sizes, rows, dtype, loss="half_squared_error", seed=0):
 
 
 def pair(sizes, dtype, **settings):
-    native, textbook = (chainrule.Network(sizes, seed=3, dtype=dtype, engine=e, **settings) for e in ("native", "reference"))
+    native, textbook = (
+        chainrule.Network(sizes, seed=3, dtype=dtype, engine=e, **settings) for e in ("native", "reference")
+    )
     native.parameters += np.random.default_rng(1).normal(0, 0.1, len(native.parameters)).astype(dtype)
     textbook.parameters = native.parameters
     return native, textbook
@@ -73,7 +75,7 @@ def test_ragged_sizes(width, dtype, native):
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation_and_loss(activation, loss, dtype, native):
-    for output in ([LOSSES[loss].output] if LOSSES[loss].output else [activation, "softmax"]):
+    for output in [LOSSES[loss].output] if LOSSES[loss].output else [activation, "softmax"]:
         sizes = [9, 17, 33, 11]
         fast, slow = pair(sizes, dtype, activation=activation, output=output)
         X, L = problem(sizes, 29, dtype, loss)
@@ -116,7 +118,9 @@ def test_training(rule, l2, batch, dtype, native):
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_accuracy_of_activations(name, dtype, native):
     """Within a few units in the last place of the values, from deep in the tails to tiny arguments."""
-    x = np.concatenate([np.linspace(-30, 30, 20011), np.geomspace(1e-12, 1, 101), -np.geomspace(1e-12, 1, 101)]).astype(dtype)
+    x = np.concatenate([np.linspace(-30, 30, 20011), np.geomspace(1e-12, 1, 101), -np.geomspace(1e-12, 1, 101)]).astype(
+        dtype
+    )
     y, slope = NATIVE.evaluate(name, x)
     exact = x.astype(np.longdouble).astype(np.float64)
     eps = np.finfo(dtype).eps
@@ -189,7 +193,13 @@ RECIPES = {
     "textbook": ([20, 30, 10], {"batch_size": 10, "learning_rate": 3.0}, "sigmoid", "sigmoid", "half_squared_error"),
     "narrow": ([8, 50, 1], {"batch_size": 32}, "tanh", "identity", "half_squared_error"),
     "deep": ([13, 40, 33, 17, 5], {"solver": "adam"}, "gelu", "softmax", "cross_entropy"),
-    "one by one": ([20, 18, 3], {"batch_size": 1, "momentum": 0.9, "learning_rate": 0.01}, "silu", "sigmoid", "binary_cross_entropy"),
+    "one by one": (
+        [20, 18, 3],
+        {"batch_size": 1, "momentum": 0.9, "learning_rate": 0.01},
+        "silu",
+        "sigmoid",
+        "binary_cross_entropy",
+    ),
     "full batch": ([5, 9, 2], {"solver": "gradient_descent", "l2": 0.01}, "softplus", "identity", "half_squared_error"),
 }
 
@@ -205,7 +215,13 @@ def trained(recipe, dtype, threads=1):
     history = chainrule.train(net, X, L, loss=loss, epochs=3, seed=9, n_threads=threads, **settings)
     Z = net.predict(X, n_threads=threads)
     e, g = net.loss_and_gradient(X, L, loss=loss, n_threads=threads)
-    record = [net.parameters.tobytes(), np.array(history.loss).tobytes(), Z.tobytes(), g.tobytes(), np.float64(e).tobytes()]
+    record = [
+        net.parameters.tobytes(),
+        np.array(history.loss).tobytes(),
+        Z.tobytes(),
+        g.tobytes(),
+        np.float64(e).tobytes(),
+    ]
     return hashlib.sha256(b"".join(record)).hexdigest()
 
 

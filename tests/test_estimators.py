@@ -23,7 +23,9 @@ from chainrule import Classifier, Regressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
-ROUNDING = "a row of weight 2 and two rows of weight 1 are summed in another order: equal to float32's rounding, not to 1e-7"
+ROUNDING = (
+    "a row of weight 2 and two rows of weight 1 are summed in another order: equal to float32's rounding, not to 1e-7"
+)
 
 
 def expected_failures(estimator):
@@ -264,7 +266,15 @@ def test_in_the_company_of_scikit_learn():
         cv=3,
     ).fit(X, y)
     assert search.best_score_ > 0.9
-    assert cross_val_score(Regressor(solver="lbfgs", alpha=1.0, random_state=0), X[:, :3], X[:, 3], cv=KFold(3, shuffle=True, random_state=0)).mean() > 0.5
+    assert (
+        cross_val_score(
+            Regressor(solver="lbfgs", alpha=1.0, random_state=0),
+            X[:, :3],
+            X[:, 3],
+            cv=KFold(3, shuffle=True, random_state=0),
+        ).mean()
+        > 0.5
+    )
     model = Classifier(max_iter=5).fit(X, y)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(model)).predict(X), model.predict(X))
     assert not hasattr(clone(model), "network_")

@@ -39,12 +39,14 @@ def idx(array: np.ndarray, code: int, kind: str) -> bytes:
         TABLE.replace("\n", "\r\n"),
         "﻿" + TABLE,
         "\n" + TABLE + "\n\n",
-        TABLE.replace("20,", ' "20" , '),
+        TABLE.replace("20,", ' "20", '),
     ],
     ids=["comma", "semicolon", "tab", "windows", "byte order mark", "blank lines", "quotes"],
 )
 def test_csv(tmp_path, content):
-    examples = read(write(tmp_path / "t.csv", content.lstrip("\n") if content.startswith("\n") else content), "strength")
+    examples = read(
+        write(tmp_path / "t.csv", content.lstrip("\n") if content.startswith("\n") else content), "strength"
+    )
     assert examples.features == ["temperature", "pressure"]
     np.testing.assert_array_equal(examples.X, [[20, 1.5], [25, 2.5], [30, 3.5]])
     np.testing.assert_array_equal(examples.y, [30, 35, 41])

@@ -199,7 +199,9 @@ def table(tmp_path, monkeypatch):
     kind = np.where(a + 5 * b > 5, "hot", "cold")
     rows = [f"{p:.4f},{q:.4f},{3 * p + q * q:.4f},{k}" for p, q, k in zip(a, b, kind, strict=True)]
     Path("full.csv").write_text("a,b,strength,kind\n" + "\n".join(rows) + "\n", encoding="utf-8")
-    Path("numbers.csv").write_text("a,b,strength\n" + "\n".join(r.rpartition(",")[0] for r in rows) + "\n", encoding="utf-8")
+    Path("numbers.csv").write_text(
+        "a,b,strength\n" + "\n".join(r.rpartition(",")[0] for r in rows) + "\n", encoding="utf-8"
+    )
     Path("classes.csv").write_text(
         "a,b,kind\n" + "\n".join(",".join(np.array(r.split(","))[[0, 1, 3]]) for r in rows) + "\n", encoding="utf-8"
     )
@@ -233,7 +235,9 @@ def test_fit_and_predict_numbers(table, capsys):
 
 
 def test_fit_and_predict_classes(table, capsys):
-    assert command("fit", "classes.csv", "--target", "kind", "--epochs", "100", "--learning-rate", "0.01", "--quiet") == 0
+    assert (
+        command("fit", "classes.csv", "--target", "kind", "--epochs", "100", "--learning-rate", "0.01", "--quiet") == 0
+    )
     out = capsys.readouterr().out
     assert "classification of kind" in out
     assert "classes.chain holds the model" in out
@@ -315,9 +319,18 @@ def test_demo(tmp_path, monkeypatch, capsys):
         (["fit", "full.csv", "--target", "strength"], "line 2, column 'kind': must be a finite number; found"),
         (["fit", "numbers.csv", "--target", "strength", "--activation", "rellu"], "Did you mean 'relu'"),
         (["fit", "numbers.csv", "--target", "strength", "--hidden", "a"], "--hidden must be whole numbers"),
-        (["fit", "numbers.csv", "--target", "strength", "--out", "no/m.chain"], "does not exist; make it, or choose another"),
-        (["fit", "numbers.csv", "--target", "strength", "--validation", "2"], "--validation must be at least 0 and below 1"),
-        (["fit", "numbers.csv", "--target", "strength", "--solver", "sgd", "--learning-rate", "1e9"], "training diverged"),
+        (
+            ["fit", "numbers.csv", "--target", "strength", "--out", "no/m.chain"],
+            "does not exist; make it, or choose another",
+        ),
+        (
+            ["fit", "numbers.csv", "--target", "strength", "--validation", "2"],
+            "--validation must be at least 0 and below 1",
+        ),
+        (
+            ["fit", "numbers.csv", "--target", "strength", "--solver", "sgd", "--learning-rate", "1e9"],
+            "training diverged",
+        ),
         (["fit", "classes.csv", "--target", "kind", "--task", "regression"], "holds text; regression needs numbers"),
         (["predict", "nothing.chain", "new.csv"], "there is no such model file"),
         (["predict", "new.csv", "new.csv"], "is not a whole model file"),

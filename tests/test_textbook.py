@@ -184,7 +184,9 @@ def test_explain_latex_is_balanced():
 
 
 def equations() -> list[int]:
-    return [int(n) for n in re.findall(r"\\tag\{(\d+)\}", (ROOT / "docs" / "derivation.md").read_text(encoding="utf-8"))]
+    return [
+        int(n) for n in re.findall(r"\\tag\{(\d+)\}", (ROOT / "docs" / "derivation.md").read_text(encoding="utf-8"))
+    ]
 
 
 def test_equations_are_numbered_in_order():
@@ -199,7 +201,9 @@ CITED = ["src/chainrule/reference.py", "src/chainrule/functions.py", "src/chainr
 def test_cited_equations_exist(path):
     text = (ROOT / path).read_text(encoding="utf-8")
     comments = "\n".join(re.findall(r"(?:#|//|\"\"\").*", text))
-    cited = {int(n) for group in re.findall(r"\((\d+(?:(?:, |\.\.)\d+)*)\)", comments) for n in re.findall(r"\d+", group)}
+    cited = {
+        int(n) for group in re.findall(r"\((\d+(?:(?:, |\.\.)\d+)*)\)", comments) for n in re.findall(r"\d+", group)
+    }
     assert len(cited) > 5
     assert cited <= set(equations())
 
@@ -216,6 +220,8 @@ def test_backpropagation_is_cited_line_by_line():
 
 
 def test_reference_shapes(rng):
-    P, Y = reference.forward(rng.normal(size=(5 * 4 + 4 * 2 + 4 - 2,)), (4, 4, 2), ("tanh", "identity"), rng.random((7, 4)))
+    P, Y = reference.forward(
+        rng.normal(size=(5 * 4 + 4 * 2 + 4 - 2,)), (4, 4, 2), ("tanh", "identity"), rng.random((7, 4))
+    )
     assert [a.shape for a in P] == [(7, 4), (7, 2)]
     assert [a.shape for a in Y] == [(7, 4), (7, 4), (7, 2)]

@@ -27,7 +27,10 @@ def net(engine="native", **settings):
         ({"solver": "gradient_descent", "learning_rate": 0.3, "epochs": 2000}, 5e-3),
         ({"solver": "sgd", "batch_size": 1, "learning_rate": 0.05, "epochs": 300}, 5e-3),
         ({"solver": "sgd", "batch_size": 8, "learning_rate": 0.1, "epochs": 500, "momentum": 0.9}, 1e-3),
-        ({"solver": "sgd", "batch_size": 8, "learning_rate": 0.1, "epochs": 500, "momentum": 0.9, "nesterov": True}, 1e-3),
+        (
+            {"solver": "sgd", "batch_size": 8, "learning_rate": 0.1, "epochs": 500, "momentum": 0.9, "nesterov": True},
+            1e-3,
+        ),
         ({"solver": "adam", "learning_rate": 0.01, "epochs": 500}, 1e-3),
         ({"solver": "lbfgs", "epochs": 300, "tol": 1e-6}, 1e-4),
     ],
@@ -168,7 +171,9 @@ def test_labels_of_classes_become_columns():
 
 def test_divergence_is_one_clear_error(engine):
     network = net(engine.name)
-    with pytest.raises(FloatingPointError, match=r"training diverged.*learning_rate=1000.*try learning_rate=100") as caught:
+    with pytest.raises(
+        FloatingPointError, match=r"training diverged.*learning_rate=1000.*try learning_rate=100"
+    ) as caught:
         chainrule.train(network, X, L, learning_rate=1000.0, epochs=100)
     assert "epoch" in str(caught.value)
     assert np.isfinite(network.parameters).all()
@@ -201,7 +206,9 @@ def test_initial_values_have_the_stated_bounds_and_bits():
     assert np.abs(network.V).max() > 0.98 * np.sqrt(6 / 100)
     assert np.abs(network.U).max() <= np.sqrt(6 / 60)
     assert (network.v == 0).all()
-    np.testing.assert_array_equal(chainrule.Network([100, 50, 10], "relu", "softmax", seed=3).parameters, network.parameters)
+    np.testing.assert_array_equal(
+        chainrule.Network([100, 50, 10], "relu", "softmax", seed=3).parameters, network.parameters
+    )
     assert (chainrule.Network([100, 50, 10], "relu", "softmax", seed=4).V != network.V).all()
 
 

@@ -69,13 +69,19 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(command=_demo)
 
     fit = commands.add_parser("fit", help="learn from a table or from images, and write a model file")
-    fit.add_argument("data", type=Path, help="CSV table, folder of IDX files (MNIST), or of images with one folder a class")
+    fit.add_argument(
+        "data", type=Path, help="CSV table, folder of IDX files (MNIST), or of images with one folder a class"
+    )
     fit.add_argument("--target", help="column to learn; text makes it a classification")
     fit.add_argument("--out", type=Path, help="model file (default: the data's name with .chain)")
     fit.add_argument("--task", choices=("auto", "regression", "classification"), default="auto")
     fit.add_argument("--hidden", default="100", help="units of the hidden layers: 30 or 64,32 (default: %(default)s)")
-    fit.add_argument("--activation", default="relu", help=f"of the hidden layers: {', '.join(ACTIVATIONS)} (default: relu)")
-    fit.add_argument("--output", default="auto", help=f"activation of the output: {', '.join(OUTPUTS)} (default: by task)")
+    fit.add_argument(
+        "--activation", default="relu", help=f"of the hidden layers: {', '.join(ACTIVATIONS)} (default: relu)"
+    )
+    fit.add_argument(
+        "--output", default="auto", help=f"activation of the output: {', '.join(OUTPUTS)} (default: by task)"
+    )
     fit.add_argument("--loss", default="auto", help=f"{', '.join(LOSSES)} (default: by task)")
     fit.add_argument("--solver", default="adam", help=f"{', '.join(SOLVERS)} (default: adam)")
     fit.add_argument("--batch-size", type=int, help="rows a step (default: 200)")
@@ -170,7 +176,9 @@ def _confusion(truth: Any, answers: Any, classes: Any) -> str:
     width = max(len(str(counts.max())), *(len(str(c)) for c in classes)) + 2
     lines = ["confusion matrix (rows: truth, columns: answer)"]
     lines.append(" " * width + "".join(f"{c!s:>{width}}" for c in classes))
-    lines += [f"{c!s:>{width}}" + "".join(f"{n or '.':>{width}}" for n in row) for c, row in zip(classes, counts, strict=True)]
+    lines += [
+        f"{c!s:>{width}}" + "".join(f"{n or '.':>{width}}" for n in row) for c, row in zip(classes, counts, strict=True)
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -196,16 +204,21 @@ def _fit(options: argparse.Namespace) -> int:
     _check_writable(out)
     examples = data.read(options.data, options.target)
     if examples.y is None and not examples.features:
-        raise data.DataError(f"{options.data}: holds images without labels; put them into one folder a class, or add index.csv")
+        raise data.DataError(
+            f"{options.data}: holds images without labels; put them into one folder a class, or add index.csv"
+        )
     if examples.y is None:
-        raise data.DataError(f"{options.data}: name the column to learn with --target; it has {', '.join(examples.features)}")
+        raise data.DataError(
+            f"{options.data}: name the column to learn with --target; it has {', '.join(examples.features)}"
+        )
     text = examples.y.dtype.kind in "US"
     classify = options.task == "classification" or (options.task == "auto" and (text or bool(examples.shape)))
     if options.task == "regression" and text:
         raise data.DataError(f"{options.data}: column {examples.target!r} holds text; regression needs numbers")
     if classify and len(np.unique(examples.y)) < 2:
         raise data.DataError(
-            f"{options.data}: all {len(examples.y)} labels are {examples.y.tolist()[0]!r}; at least two classes are needed to learn"
+            f"{options.data}: all {len(examples.y)} labels are {examples.y.tolist()[0]!r}; "
+            f"at least two classes are needed to learn"
         )
     share = options.validation if options.validation is not None else (0.0 if examples.test is not None else 0.1)
     if not 0 <= share < 1:
@@ -318,7 +331,9 @@ def _read_for(model: Any, notes: dict[str, Any], path: Path, target: str | None 
     if shape and examples.shape and examples.shape != shape:
         raise data.DataError(f"{path}: images of {_pixels(examples.shape)}; the model learned from {_pixels(shape)}")
     if examples.X.shape[1] != network.sizes[0]:
-        raise data.DataError(f"{path}: rows of {examples.X.shape[1]} numbers; the model learned from {network.sizes[0]}")
+        raise data.DataError(
+            f"{path}: rows of {examples.X.shape[1]} numbers; the model learned from {network.sizes[0]}"
+        )
     return examples
 
 
@@ -383,7 +398,9 @@ def _explain_row(options: argparse.Namespace) -> Any:
     if examples.test is not None:
         examples = examples.test
     if not 0 <= options.row < len(examples.X):
-        raise ValueError(f"--row must be 0 to {len(examples.X) - 1}, as {options.data} has {len(examples.X)} rows; got {options.row}")
+        raise ValueError(
+            f"--row must be 0 to {len(examples.X) - 1}, as {options.data} has {len(examples.X)} rows; got {options.row}"
+        )
     x = examples.X[options.row : options.row + 1]
     label: Any = options.label if options.label is not None else None if examples.y is None else examples.y[options.row]
     if label is None:

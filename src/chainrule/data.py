@@ -67,7 +67,9 @@ def as_numbers(values: npt.ArrayLike, name: str) -> Array:
     except (TypeError, ValueError):
         for place, value in np.ndenumerate(np.asarray(values, dtype=object)):
             if isinstance(value, list | tuple | np.ndarray):
-                raise DataError(f"{name} must hold rows of equal length; row {place[0]} has {len(value)} numbers") from None
+                raise DataError(
+                    f"{name} must hold rows of equal length; row {place[0]} has {len(value)} numbers"
+                ) from None
             try:
                 float(value)
             except (TypeError, ValueError):
@@ -101,7 +103,9 @@ def as_labels(L: npt.ArrayLike, name: str, rows: int, outputs: int, dtype: np.dt
     if labels.ndim == 1:
         labels = labels[:, None]
     if labels.shape != (rows, outputs):
-        raise DataError(f"{name} must have shape ({rows}, {outputs}), as the network has {outputs} outputs; got {labels.shape}")
+        raise DataError(
+            f"{name} must have shape ({rows}, {outputs}), as the network has {outputs} outputs; got {labels.shape}"
+        )
     return np.ascontiguousarray(labels, dtype=dtype)
 
 
@@ -126,7 +130,8 @@ def as_weights(sample_weight: npt.ArrayLike | None, rows: int, dtype: np.dtype[A
         raise DataError(f"sample_weight must be 0 or more; found {weight.min()} at row {int(weight.argmin())}")
     if weight.sum() == 0:
         raise DataError("Sample weights must contain at least one non-zero number.")  # scikit-learn's words
-    return (weight / weight.mean()).astype(dtype)
+    scaled: Floats = (weight / weight.mean()).astype(dtype)
+    return scaled
 
 
 # ---- files -------------------------------------------------------------------------------------------------------------
@@ -167,7 +172,9 @@ def read(path: Path, target: str | None = None, features: Sequence[str] | None =
         return Examples(images.reshape(len(images), -1), None, shape=images.shape[1:])
     if path.suffix.lower() in IMAGES:
         return _stack([path], None)
-    raise DataError(f"{path}: of unknown kind; allowed are .csv, .tsv, IDX files, images ({', '.join(IMAGES)}) and folders")
+    raise DataError(
+        f"{path}: of unknown kind; allowed are .csv, .tsv, IDX files, images ({', '.join(IMAGES)}) and folders"
+    )
 
 
 def table_cells(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
@@ -236,7 +243,9 @@ def _read_csv(path: Path, target: str | None, features: Sequence[str] | None) ->
     wanted = list(features) if features else [name for name in header if name != target]
     missing = [name for name in wanted if name not in header]
     if missing:
-        raise DataError(f"{path}: has no column {missing[0]!r}, which the model needs; its columns are {', '.join(header)}")
+        raise DataError(
+            f"{path}: has no column {missing[0]!r}, which the model needs; its columns are {', '.join(header)}"
+        )
     if not wanted:
         raise DataError(f"{path}: has no column besides the target {target!r} to learn from")
     columns = {name: [row[i] for row in rows] for i, name in enumerate(header)}
@@ -292,7 +301,9 @@ def _read_folder(path: Path, target: str | None) -> Examples:
     if idx:
         train = _idx_pair(path, idx, ("train",)) or _idx_pair(path, idx, ("",))
         if train is None:
-            raise DataError(f"{path}: holds IDX files but no pair of images and labels (train-images-idx3-ubyte and so on)")
+            raise DataError(
+                f"{path}: holds IDX files but no pair of images and labels (train-images-idx3-ubyte and so on)"
+            )
         train.test = _idx_pair(path, idx, ("t10k", "test"))
         return train
     index = next((path / name for name in ("index.csv", "labels.csv") if (path / name).exists()), None)
@@ -305,7 +316,9 @@ def _read_folder(path: Path, target: str | None) -> Examples:
         if "test" in names:
             train.test = _read_classes(names["test"])
             if train.test.shape != train.shape:
-                raise DataError(f"{names['test']}: images of size {train.test.shape}, but {train.shape} in {names['train']}")
+                raise DataError(
+                    f"{names['test']}: images of size {train.test.shape}, but {train.shape} in {names['train']}"
+                )
         return train
     if folders:
         return _read_classes(path)
@@ -324,7 +337,9 @@ def _idx_pair(path: Path, files: list[Path], prefixes: tuple[str, ...]) -> Examp
         return None
     X, y = read_idx(images), read_idx(labels)
     if y.ndim != 1 or len(X) != len(y):
-        raise DataError(f"{labels}: has shape {y.shape}, but {images.name} has {len(X)} images; one label each is needed")
+        raise DataError(
+            f"{labels}: has shape {y.shape}, but {images.name} has {len(X)} images; one label each is needed"
+        )
     return Examples(X.reshape(len(X), -1), y, shape=X.shape[1:])
 
 

@@ -10,13 +10,14 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from chainrule import data
-from chainrule.functions import ACTIVATIONS, LOSSES, activate, check_loss, output_delta, softmax
+from chainrule.functions import ACTIVATIONS, LOSSES, activate, check_loss, output_delta
 from chainrule.network import Network
 
 Array = npt.NDArray[np.float64]
@@ -128,7 +129,13 @@ class Explanation:
             }
             for step in self.steps
         ]
-        record = {"network": self.network, "x": self.x.tolist(), "l": self.l.tolist(), "steps": steps, "error": self.error}
+        record = {
+            "network": self.network,
+            "x": self.x.tolist(),
+            "l": self.l.tolist(),
+            "steps": steps,
+            "error": self.error,
+        }
         return json.dumps(record, ensure_ascii=False, indent=1)
 
 
@@ -174,11 +181,14 @@ def explain(network: Network, x: npt.ArrayLike, l: npt.ArrayLike, *, loss: str =
 
 
 # Of p, y, W, b, and of their derivatives ∂ε/∂p, ∂ε/∂b, ∂ε/∂W, ∂ε/∂y: equation numbers for scalars, two layers, any depth.
-_NUMBERS = {
+_NUMBERS: dict[str, dict[str, int | tuple[int, int]]] = {
     "scalar": {"p": (4, 6), "y": (5, 7), "ε": 8, "dz": 9, "dp": (14, 10), "db": (15, 11), "dW": (16, 12), "dy": 13},
     "two": {"p": (18, 20), "y": (19, 21), "ε": 22, "dz": 23, "dp": (28, 24), "db": (29, 25), "dW": (30, 26), "dy": 27},
 }
-_OUTPUT_NUMBERS = {"binary_cross_entropy": (54, 55), "cross_entropy": (56, 57)}
+_OUTPUT_NUMBERS = {
+    "binary_cross_entropy": (54, 55),
+    "cross_entropy": (56, 57),
+}
 
 
 class _Sample:
@@ -209,7 +219,7 @@ class _Sample:
             general = {"p": 31, "y": 32, "ε": 39, "dz": 23, "dp": 33 if last else 37, "db": 34, "dW": 35, "dy": 36}
             return general[kind]
         number = _NUMBERS[self.style][kind]
-        return number[k] if isinstance(number, tuple) else number  # type: ignore[index]
+        return number[k] if isinstance(number, tuple) else number
 
     def tail(self, P: Array, k: int) -> Array:
         """ε of each row of P (m, out of layer k), put in the place of p_k."""
@@ -219,6 +229,12 @@ class _Sample:
                 return LOSSES[self.loss].value(P, Y, np.broadcast_to(self.l, P.shape))
             P = Y @ self.W[j + 1].T + self.b[j + 1]
         raise AssertionError("k is below depth")
+
+    def _after_bias(self, k: int, B: Array) -> Array:
+        return self.tail(self.p[k] - self.b[k] + B, k)
+
+    def _after_values(self, k: int, Y: Array) -> Array:
+        return self.tail(Y @ self.W[k].T + self.b[k], k)
 
     def steps(self) -> list[Step]:
         """Forward, loss, backward."""
@@ -283,11 +299,11 @@ class _Sample:
                 inserted = self._insert("{} · {}", dy, ACTIVATIONS[name].derivative(self.p[k]))
             steps.append(
                 Step(number, f"∂ε/∂{p}", formula + derivative, f"{_d(p)} = {tex}", dp, inserted,
-                     self._difference(lambda P, k=k: self.tail(P, k), self.p[k]))
+                     self._difference(partial(self.tail, k=k), self.p[k]))
             )  # fmt: skip
             steps.append(
                 Step(self.number("db", k), f"∂ε/∂{b}", f"∂ε/∂{p}", f"{_d(b)} = {_d(p)}", dp, "",
-                     self._difference(lambda B, k=k: self.tail(self.p[k] - self.b[k] + B, k), self.b[k]))
+                     self._difference(partial(self._after_bias, k), self.b[k]))
             )  # fmt: skip
             times, times_tex = (" ", "") if self.style == "scalar" else (" ⊗ ", r"\otimes ")
             steps.append(
@@ -297,11 +313,13 @@ class _Sample:
             )  # fmt: skip
             if k > 0:
                 dy = self.W[k].T @ dp
-                turned, turned_tex = (f"{W} ", _tex(W)) if self.style == "scalar" else (f"{W}ᵀ ", rf"{_tex(W)}^{{\mathsf T}}")
+                turned, turned_tex = (
+                    (f"{W} ", _tex(W)) if self.style == "scalar" else (f"{W}ᵀ ", rf"{_tex(W)}^{{\mathsf T}}")
+                )
                 steps.append(
                     Step(self.number("dy", k), f"∂ε/∂{below}", f"{turned}∂ε/∂{p}", f"{_d(below)} = {turned_tex} {_d(p)}",
                          dy, self._insert("{} · {}", self.W[k], dp),
-                         self._difference(lambda Y, k=k: self.tail(Y @ self.W[k].T + self.b[k], k), self.y[k]))
+                         self._difference(partial(self._after_values, k), self.y[k]))
                 )  # fmt: skip
                 dp = dy * ACTIVATIONS[self.activations[k - 1]].derivative(self.p[k - 1])
         return steps
@@ -378,11 +396,13 @@ def _shape(a: Array) -> str:
 
 
 def _indent(text: str, first: str = "") -> str:
-    return "\n".join("       " + (first if i == 0 else " " * len(first)) + line for i, line in enumerate(text.splitlines()))
+    return "\n".join(
+        "       " + (first if i == 0 else " " * len(first)) + line for i, line in enumerate(text.splitlines())
+    )
 
 
 def _json_numbers(a: Array) -> Any:
-    return np.where(np.isnan(a), None, a.astype(object)).tolist()
+    return [_json_numbers(row) for row in a] if a.ndim else None if np.isnan(a) else float(a)
 
 
 def _of(letter: str, formula: str) -> str:

@@ -44,7 +44,9 @@ def _fall_back() -> None:
     """Say, once a process, that the slow engine runs and how to have the fast one."""
     if _native is None:
         reason = "its C++ core is not there: it was installed without a C++20 compiler"
-        remedy = "install one (Debian: apt install g++) and run `pip install --force-reinstall --no-cache-dir chainrule`"
+        remedy = (
+            "install one (Debian: apt install g++) and run `pip install --force-reinstall --no-cache-dir chainrule`"
+        )
     else:
         reason = "this processor lacks fused multiply-add (x86-64-v3 or aarch64), which its C++ core needs"
         remedy = "nothing to be done but another machine"

@@ -204,7 +204,9 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         check_consistent_length(checked, targets)
         weight = data.as_weights(sample_weight, len(checked), np.dtype(np.float64))
         # Two rows of weight 1 are one row of weight 2: the penalty is shared by weight, not by rows.
-        self._mean_weight = 1.0 if sample_weight is None else float(np.mean(np.asarray(sample_weight, dtype=np.float64)))
+        self._mean_weight = (
+            1.0 if sample_weight is None else float(np.mean(np.asarray(sample_weight, dtype=np.float64)))
+        )
         weight = self._weights(targets, weight)
         if first:
             self.grey_ = isinstance(X, np.ndarray) and X.dtype == np.uint8
@@ -242,7 +244,10 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         if not 0 < self.validation_fraction < 1:
             raise ValueError(f"validation_fraction must lie between 0 and 1; got {self.validation_fraction}")
         kept, aside = train_test_split(
-            np.arange(len(rows)), test_size=self.validation_fraction, random_state=self._seed(), stratify=self._strata(labels)
+            np.arange(len(rows)),
+            test_size=self.validation_fraction,
+            random_state=self._seed(),
+            stratify=self._strata(labels),
         )
         return rows[kept], labels[kept], None if weight is None else weight[kept], (rows[aside], labels[aside])
 
@@ -353,7 +358,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
 
 
 @dataclass(eq=False, repr=False)
-class Regressor(RegressorMixin, _Network):  # type: ignore[misc]
+class Regressor(RegressorMixin, _Network):  # type: ignore[misc]  # noqa: D101 (it has one, made below)
     __doc__ = f"""Learns numbers, one or several a row: half the squared error.
 
     {(_Network.__doc__ or "").partition(chr(10))[2].strip()}
@@ -383,7 +388,9 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]
         targets = data.as_numbers(y, "y").astype(np.float64)
         data.check_finite(targets, "y")
         if targets.ndim == 2 and targets.shape[1] == 1:
-            warnings.warn("A column-vector y was passed when a 1d array was expected", DataConversionWarning, stacklevel=4)
+            warnings.warn(
+                "A column-vector y was passed when a 1d array was expected", DataConversionWarning, stacklevel=4
+            )
             targets = targets[:, 0]
         if targets.ndim not in (1, 2):
             raise data.DataError(f"y must have shape (n,) or (n, k); got {targets.shape}")
@@ -425,7 +432,7 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]
 
 
 @dataclass(eq=False, repr=False)
-class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]
+class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]  # noqa: D101 (it has one, made below)
     __doc__ = f"""Learns classes, named by numbers or strings, or several labels a row: cross-entropy.
 
     {(_Network.__doc__ or "").partition(chr(10))[2].strip()}
@@ -459,7 +466,9 @@ class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]
         if targets.dtype.kind == "f":
             data.check_finite(targets, "y")
         if targets.ndim == 2 and targets.shape[1] == 1:
-            warnings.warn("A column-vector y was passed when a 1d array was expected", DataConversionWarning, stacklevel=4)
+            warnings.warn(
+                "A column-vector y was passed when a 1d array was expected", DataConversionWarning, stacklevel=4
+            )
             targets = targets[:, 0]
         check_classification_targets(targets)
         return targets
@@ -494,8 +503,10 @@ class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]
         unknown = self.classes_[index] != y
         if np.any(unknown):
             row = int(np.argmax(unknown))
-            raise ValueError(f"y must hold the classes {self.classes_.tolist()}; found {y[row].tolist()!r} at row {row}")
-        labels = np.eye(len(self.classes_), dtype=self.dtype)[index]
+            raise ValueError(
+                f"y must hold the classes {self.classes_.tolist()}; found {y[row].tolist()!r} at row {row}"
+            )
+        labels: Floats = np.eye(len(self.classes_), dtype=self.dtype)[index]
         return labels[:, 1:] if len(self.classes_) == 2 and self.out_activation_ == "sigmoid" else labels
 
     def _weights(self, y: Array, weight: Array | None) -> Array | None:
@@ -527,12 +538,9 @@ class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]
             return Z
         if Z.shape[1] == 1:
             return np.hstack([1 - Z, Z])
-        if self.out_activation_ == "softmax":
-            Z = Z / Z.sum(axis=1, keepdims=True)  # to float64's rounding
-        else:  # outputs of their own: shares of what is positive
+        if self.out_activation_ != "softmax":  # outputs of their own: shares of what is positive
             Z = np.maximum(Z, 1e-12)
-            Z = Z / Z.sum(axis=1, keepdims=True)
-        return Z
+        return np.asarray(Z / Z.sum(axis=1, keepdims=True))
 
     def predict_log_proba(self, X: Any) -> npt.NDArray[np.float64]:
         """Return the logarithm of `predict_proba`."""
@@ -550,4 +558,3 @@ class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
-

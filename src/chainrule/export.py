@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,7 @@ from chainrule.network import Network
 if TYPE_CHECKING:
     from chainrule.estimators import Classifier, Regressor
 
-    Model = Network | Regressor | Classifier
+    Model: TypeAlias = Network | Regressor | Classifier
 
 FORMAT = 1
 KINDS = ("Network", "Regressor", "Classifier")
@@ -121,6 +122,15 @@ def replace(path: Path, content: bytes) -> None:
 def load(path: str | os.PathLike[str]) -> Model:
     """Read a model that `save` wrote. Nothing in the file is run.
 
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    model : Network, Regressor or Classifier
+        As it was saved; it predicts the same bits, and can be trained on.
+
     Raises
     ------
     DataError
@@ -152,14 +162,16 @@ def read(path: str | os.PathLike[str]) -> tuple[Model, dict[str, Any]]:
     except DataError:
         raise
     except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
-        raise DataError(f"{file}: its description and its numbers do not fit ({error!r}); it may be forged or damaged") from None
+        raise DataError(
+            f"{file}: its description and its numbers do not fit ({error!r}); it may be forged or damaged"
+        ) from None
 
 
 def _restore(meta: dict[str, Any], tensors: dict[str, npt.NDArray[Any]]) -> Model:
     if meta["kind"] not in KINDS:
         raise ValueError(f"kind {meta['kind']!r}")
     activations = meta["activations"]
-    expected = {"layers": sum(n_out * (n_in + 1) for n_in, n_out in zip(meta["sizes"][:-1], meta["sizes"][1:], strict=True))}
+    expected = {"layers": sum(n_out * (n_in + 1) for n_in, n_out in pairwise(meta["sizes"]))}
     held = sum(tensor.size for name, tensor in tensors.items() if name.startswith("layers."))
     if expected["layers"] != held:  # before memory is taken for what a forged header claims
         raise ValueError(f"sizes {meta['sizes']} want {expected['layers']} parameters; the file holds {held}")

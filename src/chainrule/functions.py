@@ -190,5 +190,7 @@ def check_loss(loss: str, output: str) -> str:
     name = choose("loss", loss, LOSSES)
     needed = LOSSES[name].output
     if needed is not None and output != needed:
-        raise ValueError(f"loss={name!r} goes with output={needed!r}, where it is exact; this network has output={output!r}")
+        raise ValueError(
+            f"loss={name!r} goes with output={needed!r}, where it is exact; this network has output={output!r}"
+        )
     return name

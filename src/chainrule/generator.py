@@ -29,18 +29,21 @@ def random_bits(seed: int, stream: int, first: int, n: int) -> npt.NDArray[np.ui
 
     key = one(one(seed + GOLDEN) + (stream + 1) * GOLDEN)
     counters = np.arange(first + 1, first + n + 1, dtype=np.uint64)
-    return _mix(np.uint64(key) + counters * np.uint64(GOLDEN))
+    positions: npt.NDArray[np.uint64] = np.uint64(key) + counters * np.uint64(GOLDEN)
+    return _mix(positions)
 
 
 def uniform(seed: int, stream: int, n: int) -> npt.NDArray[np.float64]:
     """Numbers of [0, 1), multiples of 2^-53; (n,)."""
-    return (random_bits(seed, stream, 0, n) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    bits: npt.NDArray[np.uint64] = random_bits(seed, stream, 0, n) >> np.uint64(11)
+    return bits.astype(np.float64) * 2.0**-53
 
 
 def permutation(seed: int, epoch: int, n: int) -> npt.NDArray[np.int64]:
     """The order of n rows in an epoch (Fisher, Yates): place i takes what stands at a random place j <= i; (n,)."""
-    high = random_bits(seed, SHUFFLE + epoch, 0, n) >> np.uint64(32)
-    places = ((high * np.arange(1, n + 1, dtype=np.uint64)) >> np.uint64(32)).tolist()
+    high: npt.NDArray[np.uint64] = random_bits(seed, SHUFFLE + epoch, 0, n) >> np.uint64(32)
+    scaled: npt.NDArray[np.uint64] = high * np.arange(1, n + 1, dtype=np.uint64)
+    places = (scaled >> np.uint64(32)).tolist()
     order = list(range(n))
     for i in range(n - 1, 0, -1):
         j = places[i]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,15 +76,17 @@ class Network:
         if isinstance(activation, str):
             choose("activation", activation, ACTIVATIONS, ALIASES)
         if len(names) != hidden:
-            raise ValueError(f"activation must be one name, or one for each of the {hidden} hidden layers; got {len(names)}")
+            raise ValueError(
+                f"activation must be one name, or one for each of the {hidden} hidden layers; got {len(names)}"
+            )
         self.activations = (
             *(choose("activation", name, ACTIVATIONS, ALIASES) for name in names),
             choose("output", output, OUTPUTS, ALIASES),
         )
         self.seed = data.check_integer("seed", seed, 0, 2**64 - 1)
-        self.dtype = np.dtype(choose("dtype", np.dtype(dtype).name, ("float32", "float64")))
+        self.dtype: np.dtype[Any] = np.dtype(choose("dtype", np.dtype(dtype).name, ("float32", "float64")))
         self.engine = engines.resolve(engine)
-        n_parameters = sum(o * (i + 1) for i, o in zip(self.sizes[:-1], self.sizes[1:], strict=True))
+        n_parameters = sum(o * (i + 1) for i, o in pairwise(self.sizes))
         self._parameters: Floats = np.zeros(n_parameters, dtype=self.dtype)
         self.layers = self._views()
         self.initialise(seed)
@@ -141,7 +144,7 @@ class Network:
         self.layers = self._views()
 
     def predict(self, X: npt.ArrayLike, *, n_threads: int = 1) -> Floats:
-        """z = f(x; m) for each row of X.
+        """Z = f(x; m) for each row of X.
 
         Parameters
         ----------

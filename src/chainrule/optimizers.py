@@ -58,7 +58,9 @@ def gradient_descent(
         with np.errstate(over="ignore", invalid="ignore"):  # reported below, with its remedy
             path[t + 1] = path[t] - rate * slope  # (1)
         if not np.isfinite(path[t + 1]).all():
-            raise FloatingPointError(f"gradient_descent left the finite numbers in step {t + 1}: rate={rate} is too large")
+            raise FloatingPointError(
+                f"gradient_descent left the finite numbers in step {t + 1}: rate={rate} is too large"
+            )
     return path
 
 

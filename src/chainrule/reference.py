@@ -7,6 +7,7 @@ It is not fast. Numbers are those of docs/derivation.md. Rows are samples: X is 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -22,17 +23,20 @@ Floats = npt.NDArray[np.floating]
 def layers(theta: Floats, sizes: Sequence[int]) -> Iterator[tuple[Floats, Floats]]:
     """Views of the flat parameter vector, layer by layer: weights (out, in) and bias (out,)."""
     at = 0
-    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for n_in, n_out in pairwise(sizes):
         yield theta[at : at + n_out * n_in].reshape(n_out, n_in), theta[at + n_out * n_in : at + n_out * (n_in + 1)]
         at += n_out * (n_in + 1)
 
 
 def rows(X: npt.NDArray[np.generic]) -> Array:
     """Return X as the engine computes with it: uint8 holds grey levels 0..255, which enter as 0..1."""
-    return X / 255.0 if X.dtype == np.uint8 else X.astype(np.float64)
+    levels: Array = X.astype(np.float64)
+    return levels / 255.0 if X.dtype == np.uint8 else levels
 
 
-def forward(theta: Array, sizes: Sequence[int], activations: Sequence[str], X: Array) -> tuple[list[Array], list[Array]]:
+def forward(
+    theta: Array, sizes: Sequence[int], activations: Sequence[str], X: Array
+) -> tuple[list[Array], list[Array]]:
     """All layers' P = A Wᵀ + b and Y = σ(P), each (n, out); Y begins with X."""
     P: list[Array] = []
     Y: list[Array] = [X]
@@ -45,7 +49,7 @@ def forward(theta: Array, sizes: Sequence[int], activations: Sequence[str], X: A
 def predict(
     theta: Floats, sizes: Sequence[int], activations: Sequence[str], X: npt.NDArray[np.generic], n_threads: int = 1
 ) -> Floats:
-    """z = f(x; m) for each row; (n, k), of theta's dtype."""
+    """Z = f(x; m) for each row; (n, k), of theta's dtype."""
     _, Y = forward(theta.astype(np.float64), sizes, activations, rows(X))
     return Y[-1].astype(theta.dtype)
 

@@ -338,7 +338,9 @@ def _lbfgs(
             options={"maxiter": epochs, "maxfun": max_fun, "gtol": tol},
         )  # fmt: skip
         if not np.isfinite(result.fun):
-            raise FloatingPointError("training diverged: the loss is not finite; look for outliers in the data, or scale it")
+            raise FloatingPointError(
+                "training diverged: the loss is not finite; look for outliers in the data, or scale it"
+            )
         network.parameters = result.x
         history.ending = "converged" if result.success else "finished"
     except KeyboardInterrupt:

@@ -1,0 +1,58 @@
+# Two commands on a fresh machine with Python >= 3.11, make and a C++ compiler: `make demo` and `make test`.
+# Each makes its own virtual environment here and installs what it needs.
+PYTHON ?= python3
+SOURCES := pyproject.toml CMakeLists.txt $(wildcard core/*)
+
+.PHONY: demo test test-all bench lint format pictures clean
+.DEFAULT_GOAL := help
+.PHONY: help
+help:
+	@echo "make demo      learn handwritten digits, watch it, and keep the model"
+	@echo "make test      the default tests, within five minutes"
+	@echo "make test-all  the slow ones too"
+	@echo "make bench     speed beside PyTorch, JAX and scikit-learn"
+	@echo "make lint      ruff, mypy, clang-format"
+	@echo "make pictures  draw the README's picture anew"
+
+demo: .venv-demo/installed
+	.venv-demo/bin/chainrule demo
+
+test: .venv-test/installed
+	.venv-test/bin/python -m pytest
+
+test-all: .venv-test/installed
+	.venv-test/bin/python -m pytest -m "slow or not slow"
+
+bench: .venv-bench/installed
+	.venv-bench/bin/python benchmarks/bench.py $(BENCH)
+
+lint: .venv-dev/installed
+	.venv-dev/bin/ruff check .
+	.venv-dev/bin/ruff format --check .
+	.venv-dev/bin/mypy
+	.venv-dev/bin/clang-format --dry-run --Werror core/*.cpp core/*.hpp
+
+format: .venv-dev/installed
+	.venv-dev/bin/ruff check --fix .
+	.venv-dev/bin/ruff format .
+	.venv-dev/bin/clang-format -i core/*.cpp core/*.hpp
+
+pictures: .venv-test/installed
+	.venv-test/bin/python docs/pictures.py
+
+clean:
+	rm -rf build .venv-demo .venv-test .venv-bench .venv-dev
+
+# The demo has the package as a user would; the tests an editable one, with the imitated vector widths built in.
+.venv-demo/installed: EXTRA := .
+.venv-test/installed: EXTRA := -e .[test] -C cmake.define.CHAINRULE_TEST_WIDTHS=ON
+.venv-bench/installed: EXTRA := .[bench]
+.venv-dev/installed: EXTRA := -e .[dev]
+.venv-demo/installed: $(wildcard src/chainrule/*)
+
+.venv-%/installed: $(SOURCES)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "chainrule needs Python 3.11 or later; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 ...")'
+	@command -v $${CXX:-c++} >/dev/null || command -v g++ >/dev/null || echo "No C++ compiler found: the slow textbook engine will be installed (Debian: apt install g++)"
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(EXTRA)
+	@touch $@
