@@ -50,7 +50,7 @@ def save(model: Model, path: str | os.PathLike[str], notes: dict[str, Any] | Non
     kind = next((name for name in KINDS if name in {c.__name__ for c in type(model).__mro__}), None)
     if kind is None:
         raise TypeError(f"model must be a Network, Regressor or Classifier; got {type(model).__name__}")
-    network = model if isinstance(model, Network) else model.network_
+    network: Network = model if isinstance(model, Network) else model.network_
     tensors: dict[str, npt.NDArray[Any]] = {}
     for k, layer in enumerate(network.layers):
         tensors[f"layers.{k}.weights"] = np.ascontiguousarray(layer.weights)

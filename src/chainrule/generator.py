@@ -41,9 +41,10 @@ def uniform(seed: int, stream: int, n: int) -> npt.NDArray[np.float64]:
 
 def permutation(seed: int, epoch: int, n: int) -> npt.NDArray[np.int64]:
     """The order of n rows in an epoch (Fisher, Yates): place i takes what stands at a random place j <= i; (n,)."""
-    high: npt.NDArray[np.uint64] = random_bits(seed, SHUFFLE + epoch, 0, n) >> np.uint64(32)
-    scaled: npt.NDArray[np.uint64] = high * np.arange(1, n + 1, dtype=np.uint64)
-    places = (scaled >> np.uint64(32)).tolist()
+    half = np.uint64(32)
+    high: npt.NDArray[np.uint64] = random_bits(seed, SHUFFLE + epoch, 0, n) >> half
+    counts = np.arange(1, n + 1, dtype=np.uint64)
+    places = np.right_shift(np.multiply(high, counts), half).tolist()
     order = list(range(n))
     for i in range(n - 1, 0, -1):
         j = places[i]
