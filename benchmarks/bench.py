@@ -57,7 +57,7 @@ LINES = [
 ]
 
 
-# ---- the methods: each makes one epoch, which may return its own seconds, and the parameters --------------------------------
+# ---- the methods: each makes one epoch, which may return its own seconds, and the parameters ------------------------------
 
 
 def chainrule_network(line, start, X, L, threads, output="sigmoid"):

@@ -18,6 +18,8 @@
 #include "polynomials.hpp"
 
 #define CHAINRULE_INLINE static inline __attribute__((always_inline))
+#define EACH(i, n) _Pragma("GCC unroll 16") for (int i = 0; i < (n); i++)  // unrolled: i is a constant
+#define INLINE_LAMBDA __attribute__((always_inline))
 
 namespace {
 
@@ -223,5 +225,11 @@ CHAINRULE_INLINE Normal<T> normal(Vec<T> x) {
   Vec<T> upper = splat(T(0.5)) * decay * polynomial(w, Table<T>::ERFC) / (splat(T(1)) + z + z);  // Φ(−|x|)
   return {decay * splat(T(0.39894228040143268)), x > splat(T(0)) ? splat(T(1)) - upper : upper};
 }
+
+// A panel is two vectors wide: a forward tile then needs one broadcast for two multiply-adds.
+constexpr int PANEL = 2;
+template <class T>
+constexpr int WIDTH = PANEL * LANES<T>;
+CHAINRULE_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 }  // namespace

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from chainrule import data
-from chainrule.data import DataError, read, read_idx
+from chainrule.data import DataError
+from chainrule.files import read, read_idx
 
 TABLE = "temperature,pressure,strength\n20,1.5,30\n25,2.5,35\n30,3.5,41\n"
 

@@ -194,7 +194,13 @@ def test_equations_are_numbered_in_order():
     assert numbers == list(range(1, len(numbers) + 1))
 
 
-CITED = ["src/chainrule/reference.py", "src/chainrule/functions.py", "src/chainrule/optimizers.py", "core/kernels.cpp"]
+CITED = [
+    "src/chainrule/reference.py",
+    "src/chainrule/functions.py",
+    "src/chainrule/optimizers.py",
+    "core/kernels.cpp",
+    "core/functions.hpp",
+]
 
 
 @pytest.mark.parametrize("path", CITED)
@@ -213,7 +219,7 @@ def test_backpropagation_is_cited_line_by_line():
     for number, line in {31: "W.T + b", 32: "activate(", 33: "output_delta(", 34: "dP.sum", 35: "dP.T @ Y", 36: "dP @ W",
                          37: ".derivative("}.items():  # fmt: skip
         assert any(line in row and f"({number})" in row for row in source.splitlines()), (number, line)
-    kernels = (ROOT / "core/kernels.cpp").read_text(encoding="utf-8")
+    kernels = "".join((ROOT / "core" / name).read_text(encoding="utf-8") for name in ("kernels.cpp", "functions.hpp"))
     for number in (31, 33, 34, 35, 36, 37, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52, 54, 55, 56, 57, 58):
         ranges = [range(int(a), int(b or a) + 1) for a, b in re.findall(r"[( ](\d+)(?:\.\.(\d+))?(?=[,)])", kernels)]
         assert any(number in r for r in ranges), number

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import chainrule
+from chainrule import files
 from chainrule.data import DataError
 
 X = np.linspace(-1, 1, 64)[:, None]
@@ -295,7 +296,7 @@ def test_bad_classes():
 
 def test_the_seed_on_real_digits(mnist):
     """784-30-10, sigmoids, half the squared error, rate 3, batches of 10: the well-known 95 %."""
-    examples = chainrule.data.read(mnist)
+    examples = files.read(mnist)
     network = chainrule.Network([784, 30, 10], activation="sigmoid", output="sigmoid", seed=0)
     history = chainrule.train(network, examples.X, examples.y, batch_size=10, learning_rate=3.0, epochs=30)
     right = (network.predict(examples.test.X).argmax(axis=1) == examples.test.y).mean()
@@ -305,7 +306,7 @@ def test_the_seed_on_real_digits(mnist):
 
 @pytest.mark.slow
 def test_the_larger_seed_on_real_digits(mnist):
-    examples = chainrule.data.read(mnist)
+    examples = files.read(mnist)
     network = chainrule.Network([784, 100, 10], seed=0)
     chainrule.train(network, examples.X, examples.y, batch_size=10, learning_rate=3.0, epochs=30)
     assert (network.predict(examples.test.X).argmax(axis=1) == examples.test.y).mean() >= 0.965

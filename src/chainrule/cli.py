@@ -6,6 +6,7 @@ import argparse
 import csv
 import io
 import os
+import shutil
 import sys
 import time
 import warnings
@@ -16,9 +17,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 import chainrule
-from chainrule import data, export
+from chainrule import data, export, files
 from chainrule.functions import ACTIVATIONS, LOSSES, OUTPUTS
-from chainrule.generator import permutation
 from chainrule.network import Network
 from chainrule.optimizers import SOLVERS
 
@@ -128,70 +128,25 @@ def _engine(parser: argparse.ArgumentParser) -> None:
 
 def _demo(options: argparse.Namespace) -> int:
     from PIL import Image
-    from sklearn.datasets import load_digits
 
-    from chainrule.estimators import Classifier
+    from chainrule.demo import learn_digits
 
-    digits = load_digits()
-    X = (digits.data * (255 / 16)).round().astype(np.uint8)
-    order = permutation(options.seed, 0, len(X))
-    train, test = order[:1437], order[1437:]
-    epochs = 30
-    print(f"{len(train)} handwritten digits of 8 x 8 pixels to learn from, {len(test)} to be tested on\n")
-    model = Classifier(
-        hidden_layer_sizes=(30,), activation="sigmoid", output="sigmoid", loss="half_squared_error", solver="sgd",
-        momentum=0, alpha=0, batch_size=10, learning_rate_init=3.0, max_iter=epochs, tol=0, random_state=options.seed,
-        engine=options.engine, verbose=True,
-    )  # fmt: skip
-    started = time.perf_counter()
-    model.fit(X[train], digits.target[train])
-    seconds = time.perf_counter() - started
-    network = model.network_
-    print(f"\n{_name(network)} learned in {seconds:.2f} s by the {network.engine} engine")
-    probabilities = model.predict_proba(X[test])
-    answers, truth = model.classes_[probabilities.argmax(axis=1)], digits.target[test]
-    print(f"test accuracy: {100 * (answers == truth).mean():.1f} % of {len(test)} digits it has never seen\n")
-    print(_confusion(truth, answers, model.classes_))
-    wrong = np.flatnonzero(answers != truth)
-    shown = [*np.flatnonzero(answers == truth)[:4], *wrong[:2]]
-    print(_drawings([X[test][i].reshape(8, 8) for i in shown], [
-        f"{answers[i]} ({100 * probabilities[i].max():.0f} %)" + ("" if answers[i] == truth[i] else f", is {truth[i]}")
-        for i in shown
-    ]))  # fmt: skip
     picture = options.out.with_suffix(".png")
     _check_writable(options.out)
-    export.save(model, options.out, {"shape": [8, 8], "target": "digit"})
-    Image.fromarray(X[test][shown[0]].reshape(8, 8)).save(picture)
-    print(f"\n{options.out} holds the model, {picture} a digit. Ask it:\n    chainrule predict {options.out} {picture}")
+    model, image = learn_digits(options.seed, options.engine)
+    export.save(model, options.out, {"shape": list(image.shape), "target": "digit"})
+    Image.fromarray(image).save(picture)
+    print(
+        f"\n{options.out} holds the model, {picture} a digit. Ask it:\n    {_program()} predict {options.out} {picture}"
+    )
     return 0
 
 
-def _name(network: Network) -> str:
-    return "-".join(map(str, network.sizes))
-
-
-def _confusion(truth: Any, answers: Any, classes: Any) -> str:
-    """Rows are what it is, columns what was answered."""
-    counts = np.array([[np.sum((truth == a) & (answers == b)) for b in classes] for a in classes])
-    width = max(len(str(counts.max())), *(len(str(c)) for c in classes)) + 2
-    lines = ["confusion matrix (rows: truth, columns: answer)"]
-    lines.append(" " * width + "".join(f"{c!s:>{width}}" for c in classes))
-    lines += [
-        f"{c!s:>{width}}" + "".join(f"{n or '.':>{width}}" for n in row) for c, row in zip(classes, counts, strict=True)
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _drawings(images: list[Any], captions: list[str]) -> str:
-    encoding = (sys.stdout.encoding or "ascii").lower()
-    ramp = " ░▒▓█" if "utf" in encoding else " .:*#"
-    width = max(2 * images[0].shape[1], *(len(c) for c in captions)) + 3
-    lines = []
-    for r in range(images[0].shape[0]):
-        row = ["".join(2 * ramp[int(g) * len(ramp) // 256] for g in image[r]) for image in images]
-        lines.append("".join(f"{text:<{width}}" for text in row).rstrip())
-    lines.append("".join(f"{caption:<{width}}" for caption in captions).rstrip())
-    return "\n".join(lines)
+def _program() -> str:
+    """Return how this shell calls the program: by its name where that is on the PATH, else as it was called just now."""
+    called = Path(sys.argv[0])
+    found = shutil.which("chainrule")
+    return str(called) if called.name == "chainrule" and (not found or not called.samefile(found)) else "chainrule"
 
 
 # ---- fit ---------------------------------------------------------------------------------------------------------------
@@ -202,7 +157,7 @@ def _fit(options: argparse.Namespace) -> int:
 
     out = options.out or _free_name(options.data)
     _check_writable(out)
-    examples = data.read(options.data, options.target)
+    examples = files.read(options.data, options.target)
     if examples.y is None and not examples.features:
         raise data.DataError(
             f"{options.data}: holds images without labels; put them into one folder a class, or add index.csv"
@@ -260,7 +215,7 @@ def _fit(options: argparse.Namespace) -> int:
     history = model.history_
     if history.epochs:
         each = sum(history.seconds) / history.epochs
-        print(f"{_name(model.network_)} learned in {seconds:.2f} s: {history.epochs} epochs of {each:.3f} s, "
+        print(f"{model.network_.name} learned in {seconds:.2f} s: {history.epochs} epochs of {each:.3f} s, "
               f"{len(kept) / each:,.0f} rows/s"
               + (f"; the best was epoch {history.best_epoch}" if len(aside) else ""))  # fmt: skip
     if examples.test is not None:
@@ -269,7 +224,7 @@ def _fit(options: argparse.Namespace) -> int:
         print(f"set aside: {_score(model, examples.X[aside], examples.y[aside])}")
     notes = {"shape": list(examples.shape), "target": examples.target, "features": examples.features}
     export.save(model, out, notes)
-    print(f"{out} holds the model. Ask it:\n    chainrule predict {out} <new data>")
+    print(f"{out} holds the model. Ask it:\n    {_program()} predict {out} <new data>")
     return INTERRUPTED if history.ending == "interrupted" else 0
 
 
@@ -296,7 +251,7 @@ def _sizes(text: str) -> tuple[int, ...]:
         raise ValueError(f"--hidden must be whole numbers, as 30 or 64,32; got {text!r}") from None
 
 
-def _set_aside(examples: data.Examples, share: float, seed: int, classify: bool) -> tuple[Any, Any]:
+def _set_aside(examples: files.Examples, share: float, seed: int, classify: bool) -> tuple[Any, Any]:
     if not share:
         return np.arange(len(examples.X)), np.arange(0)
     from sklearn.model_selection import train_test_split
@@ -322,11 +277,11 @@ def _score(model: Regressor | Classifier, X: Any, y: Any) -> str:
 # ---- predict and explain -----------------------------------------------------------------------------------------------
 
 
-def _read_for(model: Any, notes: dict[str, Any], path: Path, target: str | None = None) -> data.Examples:
+def _read_for(model: Any, notes: dict[str, Any], path: Path, target: str | None = None) -> files.Examples:
     """Read new data as the model needs them."""
     network = model if isinstance(model, Network) else model.network_
     features = [str(name) for name in getattr(model, "feature_names_in_", notes.get("features") or [])]
-    examples = data.read(path, target, features)
+    examples = files.read(path, target, features)
     shape = tuple(notes.get("shape") or ())
     if shape and examples.shape and examples.shape != shape:
         raise data.DataError(f"{path}: images of {_pixels(examples.shape)}; the model learned from {_pixels(shape)}")

@@ -6,137 +6,19 @@ vectors (18) to (30) for two layers, (31) to (37) for any depth. The arithmetic 
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from chainrule import data
+from chainrule.explanation import Explanation, Step, plain_number, tex_derivative, tex_letter, with_letter
 from chainrule.functions import ACTIVATIONS, LOSSES, activate, check_loss, output_delta
 from chainrule.network import Network
 
 Array = npt.NDArray[np.float64]
 MOST_CHECKED = 10_000  # entries of one gradient; beyond, evenly spaced ones are checked
-SHOWN = 6  # entries of an array in text and TeX, at either end of each axis the half
-
-
-@dataclass(frozen=True)
-class Step:
-    """One line of the derivation.
-
-    Attributes
-    ----------
-    number : int
-        Of the equation in docs/derivation.md.
-    symbol, formula : str
-        As plain text: "∂ε/∂q" and "∂ε/∂z ⊙ σ′(q)".
-    tex : str
-        Symbol and formula in TeX.
-    value : ndarray
-        The numbers; shape () for a scalar.
-    inserted : str
-        The formula with its numbers in place of letters; only of scalars.
-    difference : ndarray or None
-        For a derivative, the central difference (59) of ε, entry by entry; NaN where an entry was not checked.
-    """
-
-    number: int
-    symbol: str
-    formula: str
-    tex: str
-    value: Array
-    inserted: str = ""
-    difference: Array | None = None
-
-    @property
-    def error(self) -> float:
-        """Largest distance of value and difference, relative to the largest of the values."""
-        if self.difference is None:
-            return 0.0
-        checked = ~np.isnan(self.difference)
-        distance = np.abs(self.value - self.difference)[checked]
-        return float(distance.max() / max(np.abs(self.value).max(), 1e-8)) if distance.size else 0.0
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """What `explain` returns: the steps in order; `print` it, or take `.text()`, `.latex()`, `.json()`."""
-
-    network: str
-    x: Array
-    l: Array
-    steps: tuple[Step, ...]
-
-    @property
-    def error(self) -> float:
-        """The largest error of all checked derivatives."""
-        return max(step.error for step in self.steps)
-
-    def __getitem__(self, symbol: str) -> Array:
-        """Return the value of a symbol, as "∂ε/∂V"."""
-        return next(step.value for step in self.steps if step.symbol == symbol)
-
-    def __str__(self) -> str:
-        return self.text()
-
-    def _repr_latex_(self) -> str:
-        return f"$$\n{self.latex()}\n$$"
-
-    def text(self) -> str:
-        """Return the derivation as plain text."""
-        lines = [f"{self.network}", f"x = {_numbers(self.x)}    l = {_numbers(self.l)}", ""]
-        for step in self.steps:
-            inserted = f" = {step.inserted}" if step.inserted else ""
-            head = f"{f'({step.number})':>5}  {step.symbol} = {step.formula}{inserted}"
-            if step.value.ndim == 0:
-                lines.append(f"{head} = {_numbers(step.value)}")
-            else:
-                lines += [f"{head}   {_shape(step.value)}", _indent(_numbers(step.value))]
-            if step.difference is not None:
-                checked = int((~np.isnan(step.difference)).sum())
-                part = "" if checked == step.value.size else f" ({checked} of {step.value.size} entries)"
-                lines.append(_indent(_numbers(step.difference), "check: "))
-                lines.append(f"       by central differences; apart by {step.error:.0e}, relative{part}")
-        lines += ["", f"All derivatives agree with central differences of ε within {self.error:.0e}."]
-        return "\n".join(lines)
-
-    def latex(self) -> str:
-        """Return the derivation as a TeX `aligned` block with the equations' numbers."""
-        rows = []
-        for step in self.steps:
-            inserted = f" = {_tex_text(step.inserted)}" if step.inserted else ""
-            check = "" if step.difference is None else rf"\quad (\text{{differences: }} {_tex_error(step.error)})"
-            rows.append(rf"({step.number})\quad {step.tex}{inserted} &= {_tex_array(step.value)}{check}")
-        return "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}"
-
-    def json(self) -> str:
-        """Return everything as JSON, all entries of all arrays."""
-        steps = [
-            {
-                "number": step.number,
-                "symbol": step.symbol,
-                "formula": step.formula,
-                "tex": step.tex,
-                "value": step.value.tolist(),
-                "inserted": step.inserted or None,
-                "difference": None if step.difference is None else _json_numbers(step.difference),
-                "error": None if step.difference is None else step.error,
-            }
-            for step in self.steps
-        ]
-        record = {
-            "network": self.network,
-            "x": self.x.tolist(),
-            "l": self.l.tolist(),
-            "steps": steps,
-            "error": self.error,
-        }
-        return json.dumps(record, ensure_ascii=False, indent=1)
 
 
 def explain(network: Network, x: npt.ArrayLike, l: npt.ArrayLike, *, loss: str = "half_squared_error") -> Explanation:
@@ -245,14 +127,16 @@ class _Sample:
             dot = " " if self.style == "scalar" else " " if self.style == "deep" else ""
             formula = f"{W}{dot}{below} + {b}"
             inserted = self._insert("{} · {} + {}", self.W[k], self.y[k], self.b[k])
-            tex = f"{_tex(p)} = {_tex(W)} {_tex(below)} + {_tex(b)}"
+            tex = f"{tex_letter(p)} = {tex_letter(W)} {tex_letter(below)} + {tex_letter(b)}"
             steps.append(Step(self.number("p", k), p, formula, tex, self.p[k], inserted))
             name = self.activations[k]
             if name == "softmax":
-                text, tex = f"softmax({p})", rf"{_tex(y)} = \mathrm{{softmax}}({_tex(p)})"
+                text, tex = f"softmax({p})", rf"{tex_letter(y)} = \mathrm{{softmax}}({tex_letter(p)})"
             else:
-                text = f"σ({p}) = {_of(p, ACTIVATIONS[name].formula)}"
-                tex = rf"{_tex(y)} = \sigma({_tex(p)}) = {_of(_tex(p), ACTIVATIONS[name].tex)}"
+                text = f"σ({p}) = {with_letter(p, ACTIVATIONS[name].formula)}"
+                tex = (
+                    rf"{tex_letter(y)} = \sigma({tex_letter(p)}) = {with_letter(tex_letter(p), ACTIVATIONS[name].tex)}"
+                )
             steps.append(Step(53 if name == "softmax" else self.number("y", k), y, text, tex, self.y[k + 1]))
         return steps + self._loss() + self._backward()
 
@@ -289,38 +173,43 @@ class _Sample:
                 inserted = self._insert("{} − {}", self.y[-1], self.l)
             elif name == "softmax":
                 number, formula, tex = 58, f"{y} ⊙ (∂ε/∂{y} − Σ ∂ε/∂{y} {y})", ""
-                tex = rf"z \odot \bigl({_d('z')} - \textstyle\sum_k {_d('z_k')} z_k\bigr)"
+                tex = rf"z \odot \bigl({tex_derivative('z')} - \textstyle\sum_k {tex_derivative('z_k')} z_k\bigr)"
                 inserted = ""
             else:
                 times = " " if self.style == "scalar" else " ⊙ "
                 formula = f"∂ε/∂{y}{times}σ′({p})"
-                derivative = f", σ′({p}) = {_of(p, ACTIVATIONS[name].derivative_formula)}"
-                tex = rf"{_d(y)} {'' if self.style == 'scalar' else chr(92) + 'odot '}\sigma'({_tex(p)})"
+                derivative = f", σ′({p}) = {with_letter(p, ACTIVATIONS[name].derivative_formula)}"
+                tex = rf"{tex_derivative(y)} {'' if self.style == 'scalar' else chr(92) + 'odot '}\sigma'({tex_letter(p)})"
                 inserted = self._insert("{} · {}", dy, ACTIVATIONS[name].derivative(self.p[k]))
             steps.append(
-                Step(number, f"∂ε/∂{p}", formula + derivative, f"{_d(p)} = {tex}", dp, inserted,
+                Step(number, f"∂ε/∂{p}", formula + derivative, f"{tex_derivative(p)} = {tex}", dp, inserted,
                      self._difference(partial(self.tail, k=k), self.p[k]))
             )  # fmt: skip
             steps.append(
-                Step(self.number("db", k), f"∂ε/∂{b}", f"∂ε/∂{p}", f"{_d(b)} = {_d(p)}", dp, "",
+                Step(self.number("db", k), f"∂ε/∂{b}", f"∂ε/∂{p}", f"{tex_derivative(b)} = {tex_derivative(p)}", dp, "",
                      self._difference(partial(self._after_bias, k), self.b[k]))
             )  # fmt: skip
             times, times_tex = (" ", "") if self.style == "scalar" else (" ⊗ ", r"\otimes ")
             steps.append(
                 Step(self.number("dW", k), f"∂ε/∂{W}", f"∂ε/∂{p}{times}{below}",
-                     f"{_d(W)} = {_d(p)} {times_tex}{_tex(below)}", np.outer(dp, self.y[k]),
+                     f"{tex_derivative(W)} = {tex_derivative(p)} {times_tex}{tex_letter(below)}", np.outer(dp, self.y[k]),
                      self._insert("{} · {}", dp, self.y[k]), self._difference_of_weights(k))
             )  # fmt: skip
             if k > 0:
                 dy = self.W[k].T @ dp
                 turned, turned_tex = (
-                    (f"{W} ", _tex(W)) if self.style == "scalar" else (f"{W}ᵀ ", rf"{_tex(W)}^{{\mathsf T}}")
+                    (f"{W} ", tex_letter(W))
+                    if self.style == "scalar"
+                    else (f"{W}ᵀ ", rf"{tex_letter(W)}^{{\mathsf T}}")
+                )
+                tex = f"{tex_derivative(below)} = {turned_tex} {tex_derivative(p)}"
+                inserted, difference = (
+                    self._insert("{} · {}", self.W[k], dp),
+                    self._difference(partial(self._after_values, k), self.y[k]),
                 )
                 steps.append(
-                    Step(self.number("dy", k), f"∂ε/∂{below}", f"{turned}∂ε/∂{p}", f"{_d(below)} = {turned_tex} {_d(p)}",
-                         dy, self._insert("{} · {}", self.W[k], dp),
-                         self._difference(partial(self._after_values, k), self.y[k]))
-                )  # fmt: skip
+                    Step(self.number("dy", k), f"∂ε/∂{below}", f"{turned}∂ε/∂{p}", tex, dy, inserted, difference)
+                )
                 dp = dy * ACTIVATIONS[self.activations[k - 1]].derivative(self.p[k - 1])
         return steps
 
@@ -330,7 +219,7 @@ class _Sample:
         if LOSSES[self.loss].by == "q":
             dq = output_delta(self.loss, self.activations[-1], self.p[1][None], self.y[2][None], self.l[None])[0]
             formula, inserted = "∂ε/∂q U σ′(p) x", self._insert("{} · {} · {} · {}", dq, self.W[1], first, self.x)
-            tex = rf"{_d('q')}\, U\, \sigma'(p)\, x"
+            tex = rf"{tex_derivative('q')}\, U\, \sigma'(p)\, x"
             value = dq * self.W[1][0] * first * self.x
         else:
             e = self.y[2] - self.l
@@ -338,12 +227,14 @@ class _Sample:
             inserted = self._insert("{} · {} · {} · {} · {}", e, second, self.W[1], first, self.x)
             tex = r"(z - l)\,\sigma'(q)\, U\, \sigma'(p)\, x"
             value = e * second * self.W[1][0] * first * self.x
-        return Step(17, "∂ε/∂V", formula, f"{_d('V')} = {tex}", value, inserted, self._difference_of_weights(0)[0])
+        return Step(
+            17, "∂ε/∂V", formula, f"{tex_derivative('V')} = {tex}", value, inserted, self._difference_of_weights(0)[0]
+        )
 
     def _insert(self, pattern: str, *values: Array) -> str:
         if self.style != "scalar":
             return ""
-        shown = [_number(float(v.reshape(-1)[0])) for v in values]
+        shown = [plain_number(float(v.reshape(-1)[0])) for v in values]
         return pattern.format(*(f"({s})" if s.startswith("−") else s for s in shown))
 
     def _difference(self, f: Callable[[Array], Array], at: Array) -> Array:
@@ -376,71 +267,3 @@ class _Sample:
 
 def _evenly(size: int) -> npt.NDArray[np.intp]:
     return np.unique(np.linspace(0, size - 1, min(size, MOST_CHECKED)).round().astype(np.intp))
-
-
-# ---- numbers and letters in text and TeX -------------------------------------------------------------------------------
-
-
-def _number(v: float) -> str:
-    return f"{v:.6g}".replace("-", "−")
-
-
-def _numbers(a: Array) -> str:
-    if a.ndim == 0:
-        return _number(float(a))
-    return np.array2string(a, precision=6, threshold=60, edgeitems=3, max_line_width=110, floatmode="maxprec")
-
-
-def _shape(a: Array) -> str:
-    return "(" + ", ".join(map(str, a.shape)) + ("," if a.ndim == 1 else "") + ")"
-
-
-def _indent(text: str, first: str = "") -> str:
-    return "\n".join(
-        "       " + (first if i == 0 else " " * len(first)) + line for i, line in enumerate(text.splitlines())
-    )
-
-
-def _json_numbers(a: Array) -> Any:
-    return [_json_numbers(row) for row in a] if a.ndim else None if np.isnan(a) else float(a)
-
-
-def _of(letter: str, formula: str) -> str:
-    """Return a formula of p as one of another letter."""
-    return re.sub(r"\bp\b", lambda _: letter, formula)
-
-
-def _tex(name: str) -> str:
-    """W2 → W_{2}."""
-    return f"{name[0]}_{{{name[1:]}}}" if len(name) > 1 and name[1:].isdigit() else name
-
-
-def _d(name: str) -> str:
-    return rf"\frac{{\partial\varepsilon}}{{\partial {_tex(name)}}}"
-
-
-def _tex_number(v: float) -> str:
-    text = f"{v:.4g}"
-    mantissa, e, exponent = text.partition("e")
-    return rf"{mantissa}\cdot 10^{{{int(exponent)}}}" if e else text
-
-
-def _tex_error(error: float) -> str:
-    return rf"\pm {_tex_number(float(f'{error:.0e}'))}"
-
-
-def _tex_text(inserted: str) -> str:
-    return inserted.replace("−", "-").replace("·", r"\cdot").replace("½", r"\tfrac12").replace("²", "^2")
-
-
-def _tex_array(a: Array) -> str:
-    if a.ndim == 0:
-        return _tex_number(float(a))
-    rows = a.reshape(len(a), -1)
-
-    def cut(items: list[str], gap: str) -> list[str]:
-        return items if len(items) <= SHOWN else [*items[: SHOWN // 2], gap, *items[-SHOWN // 2 :]]
-
-    lines = [" & ".join(cut([_tex_number(float(v)) for v in row], r"\cdots")) for row in rows]
-    width = min(rows.shape[1], SHOWN + 1)
-    return r"\begin{pmatrix}" + r" \\ ".join(cut(lines, " & ".join([r"\vdots"] * width))) + r"\end{pmatrix}"

@@ -23,36 +23,13 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from chainrule import data
+from chainrule.data import Scale
 from chainrule.functions import ALIASES, LOSSES, OUTPUTS, choose
 from chainrule.network import Floats, Network
 from chainrule.training import History, Progress, train
 
 Array = npt.NDArray[Any]
 FRACTION = 0.1
-
-
-@dataclass
-class Scale:
-    """x → (x − mean) / deviation, column by column; a constant column is only shifted."""
-
-    mean: npt.NDArray[np.float64]
-    deviation: npt.NDArray[np.float64]
-
-    @classmethod
-    def of(cls, values: Array, weight: Array | None) -> Scale:
-        """Return the scale of values (n, d), rows weighted."""
-        mean = np.average(values, axis=0, weights=weight)
-        deviation = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=weight))
-        negligible = deviation <= 10 * np.finfo(np.float64).eps * np.abs(mean)  # a constant, up to rounding
-        return cls(mean, np.where(negligible, 1.0, deviation))
-
-    def apply(self, values: Array, dtype: npt.DTypeLike) -> Array:
-        """Return values (n, d), scaled."""
-        return ((values - self.mean) / self.deviation).astype(dtype)
-
-    def undo(self, values: Array) -> npt.NDArray[np.float64]:
-        """Return scaled values (n, d) in their own units."""
-        return np.asarray(values.astype(np.float64) * self.deviation + self.mean)
 
 
 @dataclass(eq=False, repr=False)

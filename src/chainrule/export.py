@@ -196,7 +196,8 @@ def _nothing_left(tensors: dict[str, npt.NDArray[Any]]) -> None:
 def _restore_estimator(
     meta: dict[str, Any], tensors: dict[str, npt.NDArray[Any]], network: Network
 ) -> Regressor | Classifier:
-    from chainrule.estimators import Classifier, Regressor, Scale
+    from chainrule.data import Scale
+    from chainrule.estimators import Classifier, Regressor
     from chainrule.functions import check_loss
     from chainrule.training import History
 

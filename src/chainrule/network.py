@@ -104,6 +104,11 @@ class Network:
             layer.bias[:] = 0
 
     @property
+    def name(self) -> str:
+        """The sizes as they are spoken: "784-30-10"."""
+        return "-".join(map(str, self.sizes))
+
+    @property
     def parameters(self) -> Floats:
         """The parameters m, one flat array: V, v, U, u, ...; writable in place."""
         return self._parameters
