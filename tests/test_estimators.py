@@ -110,6 +110,14 @@ def test_regressor_needs_no_scaling_by_the_user():
     assert abs(model.predict(X).mean() - y.mean()) < 0.05 * y.std()
 
 
+@pytest.mark.parametrize("unit", [1e-200, 1e-30, 1e30, 1e200])
+def test_units_do_not_matter(unit):
+    X, y = load_diabetes(return_X_y=True)
+    settings = {"max_iter": 20, "random_state": 0}
+    plain = Regressor(**settings).fit(X, y).predict(X)
+    np.testing.assert_allclose(Regressor(**settings).fit(X * unit, y * unit).predict(X * unit) / unit, plain, rtol=1e-3)
+
+
 @pytest.mark.parametrize("labels", [["no", "yes"], ["a", "b", "c"], [3, 7], [False, True], [1.0, 2.0, 4.0]], ids=str)
 def test_labels_of_any_kind_come_back(labels):
     rng = np.random.default_rng(0)

@@ -186,6 +186,10 @@ def test_an_old_file_stays_until_the_new_one_is_whole(tmp_path, monkeypatch):
 def test_what_cannot_be_saved():
     with pytest.raises(TypeError, match="model must be a Network, Regressor or Classifier; got dict"):
         chainrule.save({}, "x.chain")
+    with pytest.raises(ValueError, match="this Regressor has learned nothing yet: call fit before save"):
+        chainrule.save(Regressor(), "x.chain")
+    with pytest.raises(FileNotFoundError, match=r"the folder .*nowhere does not exist; make it first"):
+        chainrule.save(Network([1, 1]), "nowhere/x.chain")
 
 
 # ---- command line ------------------------------------------------------------------------------------------------------

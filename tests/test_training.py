@@ -231,6 +231,7 @@ def test_different_activation_in_each_layer(engine):
         ({"epochs": -1}, "epochs must be"),
         ({"learning_rate": 0}, "learning_rate must be a positive number; got 0"),
         ({"learning_rate": np.nan}, "learning_rate must be a positive number"),
+        ({"learning_rate": "fast"}, "learning_rate must be a positive number; got 'fast'"),
         ({"momentum": 1.0}, "momentum must be at least 0 and below 1"),
         ({"l2": -1}, "l2 must be at least 0"),
         ({"schedule": "cosin"}, "schedule must be one of"),
@@ -286,6 +287,12 @@ def test_bad_networks(arguments, message):
 def test_bad_data(rows, labels, message, engine):
     with pytest.raises(DataError, match=message):
         chainrule.train(net(engine.name), np.array(rows, dtype=object) if "a" in str(rows) else rows, labels)
+
+
+def test_state_of_another_solver():
+    state = chainrule.train(net(), X, L, epochs=1).state
+    with pytest.raises(ValueError, match="state is that of another solver or network"):
+        chainrule.train(net(), X, L, solver="adam", state=state)
 
 
 def test_bad_classes():

@@ -137,8 +137,10 @@ class Scale:
     @classmethod
     def of(cls, values: Array, weight: Array | None) -> Scale:
         """Return the scale of values (n, d), rows weighted."""
-        mean = np.average(values, axis=0, weights=weight)
-        deviation = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=weight))
+        largest = np.abs(values).max(axis=0, initial=0.0).astype(np.float64)
+        size = np.where(largest > 0, largest, 1.0)  # so that no square leaves the range of numbers
+        mean = size * np.average(values / size, axis=0, weights=weight)
+        deviation = size * np.sqrt(np.average(((values - mean) / size) ** 2, axis=0, weights=weight))
         negligible = deviation <= 10 * np.finfo(np.float64).eps * np.abs(mean)  # a constant, up to rounding
         return cls(mean, np.where(negligible, 1.0, deviation))
 

@@ -50,6 +50,8 @@ def save(model: Model, path: str | os.PathLike[str], notes: dict[str, Any] | Non
     kind = next((name for name in KINDS if name in {c.__name__ for c in type(model).__mro__}), None)
     if kind is None:
         raise TypeError(f"model must be a Network, Regressor or Classifier; got {type(model).__name__}")
+    if not isinstance(model, Network) and not hasattr(model, "network_"):
+        raise ValueError(f"this {kind} has learned nothing yet: call fit before save")
     network: Network = model if isinstance(model, Network) else model.network_
     tensors: dict[str, npt.NDArray[Any]] = {}
     for k, layer in enumerate(network.layers):
@@ -104,6 +106,8 @@ def _plain(value: Any) -> Any:
 
 def replace(path: Path, content: bytes) -> None:
     """Write beside the target, flush to the disk, then rename: a reader sees the old file or the whole new one."""
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"{path}: the folder {path.absolute().parent} does not exist; make it first")
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:

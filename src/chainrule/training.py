@@ -205,8 +205,9 @@ def train(
 
     memory = history.state
     assert memory is not None
-    if (len(memory.velocity) or step == "descent") and len(memory.velocity) not in (0, len(network.parameters)):
-        raise ValueError("state is that of another network")
+    fresh = State.start(step, network.parameters)
+    if (memory.velocity.shape, memory.square.shape) != (fresh.velocity.shape, fresh.square.shape):
+        raise ValueError("state is that of another solver or network; pass one that the same settings returned")
     engine = engines.load(network.engine)
     waiting = None if patience is None else Patience(patience, tol)
     watched = choose("watch", watch or ("validation" if check is not None else "loss"), ("validation", "loss"))
@@ -274,9 +275,12 @@ def mean_loss(loss: str, Z: Floats, L: Floats) -> float:
 
 
 def _check_rate(learning_rate: float | None, step: str) -> float:
-    rate = (0.001 if step == "adam" else 0.1) if learning_rate is None else float(learning_rate)
+    try:
+        rate = (0.001 if step == "adam" else 0.1) if learning_rate is None else float(learning_rate)
+    except (TypeError, ValueError):
+        rate = np.nan
     if not 0 < rate < np.inf:
-        raise ValueError(f"learning_rate must be a positive number; got {learning_rate}")
+        raise ValueError(f"learning_rate must be a positive number; got {learning_rate!r}")
     return rate
 
 
