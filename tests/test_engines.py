@@ -430,7 +430,7 @@ def test_engine_is_chosen_by_name_and_by_environment():
 
 @pytest.mark.parametrize("isa", SETS)
 def test_instruction_set_is_chosen_by_environment(isa):
-    code = "from chainrule import _native, engines; print(_native.instruction_set())"
+    code = "import chainrule; chainrule.Network([1, 1]); print(chainrule.engines._native.instruction_set())"
     assert run(code, CHAINRULE_ISA=isa).stdout.split() == [isa]
 
 

@@ -205,7 +205,7 @@ def test_validation_set_of_the_users_own():
     np.testing.assert_array_equal(only_seen.coefs_[0], Classifier(max_iter=5, random_state=0).fit(X, y).coefs_[0])
     with pytest.raises(ValueError, match="X_val and y_val go together"):
         Classifier().fit(X, y, X_val=X_val)
-    with pytest.raises(ValueError, match=r"y must hold the classes .*found 11 at row 2"):
+    with pytest.raises(ValueError, match=r"y_val must hold the classes .*found 11 at row 2"):
         Classifier().fit(X, y, X_val=X_val[:3], y_val=[1, 2, 11])
 
 
@@ -337,9 +337,12 @@ def test_bad_input(model, X, y, message):
         ({"hidden_layer_sizes": (0,)}, "hidden_layer_sizes must be a whole number of 1"),
         ({"max_iter": 0}, "max_iter must be"),
         ({"batch_size": "auto!"}, "batch_size must be"),
-        ({"learning_rate_init": -1}, "learning_rate must be a positive number"),
+        ({"learning_rate_init": -1}, "learning_rate_init must be a finite number, above 0"),
         ({"loss": "cross_entropy", "output": "sigmoid"}, "goes with output='softmax'"),
-        ({"validation_fraction": 2.0, "early_stopping": True}, "validation_fraction must lie between 0 and 1"),
+        (
+            {"validation_fraction": 2.0, "early_stopping": True},
+            "validation_fraction must be a finite number, above 0, below 1",
+        ),
         ({"random_state": -3}, "random_state must be"),
     ],
     ids=str,
@@ -358,3 +361,113 @@ def test_divergence():
     X, y = load_diabetes(return_X_y=True)
     with pytest.raises(FloatingPointError, match="training diverged"):
         Regressor(solver="sgd", learning_rate_init=1e6).fit(X, y)
+
+
+# ---- what a user of scikit-learn may try ---------------------------------------------------------------------------------
+
+TINY = np.random.default_rng(0).random((40, 3))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"shuffle": None}, "shuffle must be True or False; got None"),
+        ({"early_stopping": "yes"}, "early_stopping must be True or False"),
+        ({"epsilon": "x"}, "epsilon must be a finite number, above 0; got 'x'"),
+        ({"epsilon": -1}, "epsilon must be"),
+        ({"alpha": -1}, "alpha must be a finite number, 0 or more; got -1"),
+        ({"beta_1": 1}, "beta_1 must be"),
+        ({"momentum": None}, "momentum must be"),
+        ({"tol": None}, "tol must be"),
+        ({"max_iter": None}, "max_iter must be a whole number"),
+        ({"max_fun": 0}, "max_fun must be"),
+        ({"n_iter_no_change": 0}, "n_iter_no_change must be"),
+        ({"hidden_layer_sizes": None}, "hidden_layer_sizes must be whole numbers, as 100"),
+        ({"activation": None}, "activation must be one of"),
+        ({"learning_rate": "bogus"}, "learning_rate must be one of"),
+        ({"dtype": "f"}, "dtype must be one of"),
+    ],
+    ids=str,
+)
+def test_parameters_are_refused_by_their_own_names(settings, message):
+    model = Regressor(**settings)
+    with pytest.raises(ValueError, match=message):
+        model.fit(TINY, TINY[:, 0])
+    assert not hasattr(model, "network_"), "nothing half-done is left"
+    with pytest.raises(ValueError, match=message):
+        model.partial_fit(TINY, TINY[:, 0])
+
+
+def test_the_loss_by_scikit_learns_name():
+    assert Regressor(loss="squared_error", max_iter=2, tol=0).fit(TINY, TINY[:, 0]).loss_name_ == "half_squared_error"
+
+
+@pytest.mark.parametrize("y", [TINY[:, 0], TINY[:, :1]], ids=["vector", "column"])
+@pytest.mark.filterwarnings("ignore")
+def test_too_few_columns_of_targets(y):
+    both = TINY[:, :2]
+    with pytest.raises(ValueError, match="y_val must have 2 columns"):
+        Regressor(max_iter=2).fit(TINY, both, X_val=TINY, y_val=y)
+    with pytest.raises(ValueError, match="y must have 2 columns, as the y that was learned from first; got 1"):
+        Regressor(max_iter=2).partial_fit(TINY, both).partial_fit(TINY, y)
+    with pytest.raises(ValueError, match="y must have 2 columns"):
+        Regressor(max_iter=2, warm_start=True, tol=0).fit(TINY, both).fit(TINY, y)
+
+
+def test_lbfgs_keeps_the_best_epoch():
+    X, y = load_digits(return_X_y=True)
+    model = Classifier(early_stopping=True, solver="lbfgs", max_iter=100, tol=0, random_state=0).fit(X[:300], y[:300])
+    assert model.history_.best_epoch == int(np.argmin(model.validation_curve_)) + 1
+    assert model.n_iter_ < 100
+    assert model.history_.ending == "converged"
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"hidden_layer_sizes": (7,)}, "hidden_layer_sizes is now"),
+        ({"activation": "tanh"}, "activation is now 'tanh'"),
+        ({"dtype": "float64"}, "dtype is now 'float64'"),
+    ],
+    ids=str,
+)
+def test_warm_start_with_another_network(changed, message):
+    model = Regressor(max_iter=2, warm_start=True, tol=0).fit(TINY, TINY[:, 0])
+    with pytest.raises(ValueError, match=message):
+        model.set_params(**changed).fit(TINY, TINY[:, 0])
+
+
+def test_warm_start_with_another_solver():
+    model = Regressor(max_iter=2, warm_start=True, tol=0).fit(TINY, TINY[:, 0])
+    assert model.set_params(solver="sgd").fit(TINY, TINY[:, 0]).n_iter_ == 4
+
+
+def test_small_bytes_are_numbers():
+    rng = np.random.default_rng(0)
+    flags = rng.integers(0, 2, (400, 6), dtype=np.uint8)
+    model = Classifier(random_state=0).fit(flags, flags[:, 0])
+    assert not model.grey_
+    assert model.score(flags, flags[:, 0]) == 1
+    images = rng.integers(0, 256, (400, 6), dtype=np.uint8)
+    assert Classifier(max_iter=2, tol=0).fit(images, images[:, 0] > 99).grey_
+
+
+@pytest.mark.parametrize("weight", [{0: -1, 1: 1}, {0: np.nan, 1: 1}, {0: 0, 1: 0}])
+def test_class_weights_are_checked(weight):
+    with pytest.raises(ValueError, match="class_weight must hold numbers of 0 or more"):
+        Classifier(class_weight=weight).fit(TINY, TINY[:, 0] > 0.5)
+
+
+def test_missing_class_and_rows_of_unequal_length():
+    with pytest.raises(ValueError, match="y must hold a class in each row; found None at row 1"):
+        Classifier().fit(TINY[:3], np.array(["a", None, "b"], dtype=object))
+    with pytest.raises(ValueError, match="X must hold rows of equal length; row 0 has 2 numbers, row 1 has 1"):
+        Classifier().fit([[1.0, 2.0], [3.0]], [0, 1])
+
+
+def test_early_stopping_with_classes_of_few_rows():
+    with pytest.raises(ValueError, match="n_samples=3, too few to set any aside: one of each class must stay"):
+        Classifier(early_stopping=True).fit(TINY[:3], [0, 1, 2])
+    labels = [*range(5), *[7] * 15]
+    model = Classifier(early_stopping=True, max_iter=3, tol=0, random_state=0).fit(TINY[:20], labels)
+    assert len(model.validation_curve_) == 3

@@ -243,7 +243,9 @@ def test_bad_images(pictures):
     with pytest.raises(DataError, match=r"7\.png: cannot be read as an image"):
         read(pictures)
     picture(pictures / "cat" / "7.png", 0, size=(5, 5))
-    with pytest.raises(DataError, match=r"7\.png: is 5 x 5 pixels, but 0\.png is 3 x 2; bring all images to one size"):
+    with pytest.raises(
+        DataError, match=r"7\.png: is 5 x 5 pixels, but 0\.png is 3 x 2 pixels; bring all images to one size"
+    ):
         read(pictures)
     write(pictures / "index.csv", "file,animal\ncat/12.png,Tom\n")
     with pytest.raises(DataError, match=r"index\.csv, line 2, column 'file': there is no file .*12\.png"):
@@ -266,3 +268,142 @@ def test_numbers_of_any_type_are_taken():
         assert rows.dtype in (np.float32, np.float64)
     with pytest.raises(DataError, match="equal length"):
         data.as_rows(np.array([[1, 2], [3]], dtype=object), "X", 2, np.dtype("float32"))
+
+
+# ---- what a table may look like, and how its targets are taken -----------------------------------------------------------
+
+
+def test_delimiter_is_found_between_the_quotes(tmp_path):
+    table = '"a; mm","b; mm","c; x; y; z",strength\n1,2,3,4\n5,6,7,8\n'
+    assert read(write(tmp_path / "t.csv", table), "strength").features == ["a; mm", "b; mm", "c; x; y; z"]
+
+
+def test_compressed_table_and_delimiter_at_the_end_of_each_line(tmp_path):
+    np.testing.assert_array_equal(
+        read(write(tmp_path / "t.csv.gz", gzip.compress(TABLE.encode())), "strength").y, [30, 35, 41]
+    )
+    path = write(tmp_path / "t.csv", TABLE.replace("\n", ",\n"))
+    assert read(str(path), "strength").features == ["temperature", "pressure"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (TABLE.replace("pressure", ""), "line 1: column 2 has no name; give it one"),
+        (TABLE.replace("2.5", "1_0"), "line 3, column 'pressure': must be a finite number; found '1_0'"),
+        (TABLE.replace("2.5", "٣"), "line 3, column 'pressure': must be a finite number"),
+        (TABLE.replace(",", ";").replace("2.5", "2,5"), "found '2,5'. Write '2.5'"),
+        (TABLE.replace("35", '"35'), "line 4: is not a readable CSV table: .*look for a quote that is not closed"),
+        (TABLE.replace("strength", "Strength"), "has no column 'strength' to learn; .* Did you mean 'Strength'"),
+    ],
+)
+def test_tables_that_are_refused(tmp_path, content, message):
+    with pytest.raises(DataError, match=message):
+        read(write(tmp_path / "t.csv", content), "strength")
+
+
+def test_targets_are_numbers_or_names_of_classes(tmp_path):
+    path = write(tmp_path / "t.csv", "a,number,name,mixed\n1,001,x,2\n2,002,y,3a\n3,001,z,4b\n")
+    assert read(path, "number", ["a"]).y.tolist() == [1.0, 2.0, 1.0]
+    assert read(path, "number", ["a"], task="classification").y.tolist() == ["001", "002", "001"], "as written"
+    assert read(path, "mixed", ["a"]).y.tolist() == ["2", "3a", "4b"]
+    mostly = write(tmp_path / "m.csv", "a,mixed\n1,2\n2,3a\n3,4\n")
+    with pytest.raises(DataError, match=r"line 3.*found '3a'.*add --task classification if the column names classes"):
+        read(mostly, "mixed")
+    assert read(mostly, "mixed", task="classification").y.tolist() == ["2", "3a", "4"]
+    with pytest.raises(DataError, match="column 'name' holds text; regression needs numbers"):
+        read(path, "name", ["a"], task="regression")
+
+
+def test_column_called_path_may_hold_numbers(tmp_path):
+    examples = read(write(tmp_path / "t.csv", "path,image,y\n1,2,3\n4,5,6\n"), "y")
+    assert examples.features == ["path", "image"]
+
+
+def test_index_of_images_with_quantities(tmp_path):
+    for i in range(3):
+        Image.new("L", (2, 2), 50 * i).save(tmp_path / f"{i}.png")
+    path = write(tmp_path / "index.csv", "file,angle,digit\n0.png,0.5,7\n1.png,1.5,8\n2.png,2.5,7\n")
+    assert read(tmp_path, "angle").y.tolist() == [0.5, 1.5, 2.5]
+    assert read(tmp_path, "digit").y.tolist() == ["7", "8", "7"]
+    assert read(tmp_path, "digit", task="regression").y.tolist() == [7.0, 8.0, 7.0]
+    assert read(path, labels=False).y is None
+
+
+def test_images_of_sixteen_bits(tmp_path):
+    levels = np.array([[0, 257, 25700], [65535, 128, 129]], dtype=np.uint16)
+    Image.fromarray(levels).save(tmp_path / "a.png")
+    assert read(tmp_path / "a.png").X.tolist() == [[0, 1, 100, 255, 0, 1]]
+    Image.fromarray(np.array([[0.5]], dtype=np.float32)).save(tmp_path / "f.tif")
+    with pytest.raises(DataError, match=r"f\.tif: holds floating-point numbers"):
+        read(tmp_path / "f.tif")
+    Image.fromarray(np.array([[70000]], dtype=np.int32)).save(tmp_path / "i.tif")
+    with pytest.raises(DataError, match=r"i\.tif: holds 70000 to 70000; save it with 8 or 16 bits"):
+        read(tmp_path / "i.tif")
+
+
+def test_grey_images_saved_in_colour_are_grey(tmp_path):
+    Image.new("L", (2, 1), 9).convert("RGB").save(tmp_path / "a.png")
+    Image.new("L", (2, 1), 9).convert("P").save(tmp_path / "b.png")
+    for name in ("a.png", "b.png"):
+        assert read(tmp_path / name).shape == (1, 2)
+
+
+def test_bad_idx_folders(tmp_path):
+    images, labels = np.zeros((3, 2, 2), "f4"), np.arange(3)
+    images[2, 0, 1] = np.nan
+    write(tmp_path / "train-images-idx3-ubyte", idx(images, 0x0D, ">f4"))
+    write(tmp_path / "train-labels-idx1-ubyte", idx(labels, 0x08, "u1"))
+    with pytest.raises(
+        DataError, match=r"train-images-idx3-ubyte must hold finite numbers; found NaN at row 2, column 1"
+    ):
+        read(tmp_path)
+    write(tmp_path / "train-images-idx3-ubyte", idx(np.zeros((3, 2, 2)), 0x08, "u1"))
+    write(tmp_path / "t10k-images-idx3-ubyte", idx(np.zeros((3, 2, 3)), 0x08, "u1"))
+    write(tmp_path / "t10k-labels-idx1-ubyte", idx(labels, 0x08, "u1"))
+    with pytest.raises(DataError, match="its test images are of 3 x 2 pixels, those to learn from of 2 x 2 pixels"):
+        read(tmp_path)
+    with pytest.raises(DataError, match=r"holds no images: its shape is \(0, 2, 2\)"):
+        read(write(tmp_path / "e-idx3-ubyte", idx(np.zeros((0, 2, 2)), 0x08, "u1")))
+
+
+# ---- arrays ------------------------------------------------------------------------------------------------------------
+
+
+def test_rows_are_set_aside_from_each_class():
+    classes = np.repeat(np.arange(12), [1, 1, 2, 3, 10, 20, 30, 40, 50, 60, 1, 100])
+    kept, aside = data.set_aside(len(classes), 0.2, 0, classes)
+    assert sorted([*kept, *aside]) == list(range(len(classes)))
+    assert len(aside) == round(0.2 * len(classes))
+    counts = np.bincount(classes[aside], minlength=12)
+    assert counts[[0, 1, 10]].tolist() == [0, 0, 0], "a class keeps its only row"
+    np.testing.assert_allclose(counts, 0.2 * np.bincount(classes), atol=1.5)
+    again = data.set_aside(len(classes), 0.2, 0, classes)[1]
+    np.testing.assert_array_equal(aside, again)
+    assert not np.array_equal(aside, data.set_aside(len(classes), 0.2, 1, classes)[1])
+    assert [len(part) for part in data.set_aside(6, 0.1, 0)] == [5, 1]
+    with pytest.raises(DataError, match="n_samples=3, too few"):
+        data.set_aside(3, 0.5, 0, np.arange(3))
+
+
+@pytest.mark.parametrize("value", ["x", None, np.nan, -1, True, 1.0])
+def test_numbers_are_checked(value):
+    with pytest.raises(ValueError, match="share must be a finite number, 0 or more, below 1; got"):
+        data.check_number("share", value, 0, 1, "[)")
+
+
+def test_numbers_that_float32_cannot_hold():
+    with pytest.raises(DataError, match=r"X must hold numbers up to 3.4e\+38; found 1e\+300 at row 1, column 0"):
+        data.as_rows([[1.0], [1e300]], "X", 1, np.dtype("f4"))
+    assert data.as_rows([[1e300]], "X", 1, np.dtype("f8"))[0, 0] == 1e300
+
+
+def test_rows_of_unequal_length():
+    with pytest.raises(DataError, match="X must hold rows of equal length; row 0 has 2 numbers, row 1 has 1"):
+        data.as_rows([[1.0, 2.0], [3.0]], "X", 2, np.dtype("f4"))
+
+
+def test_field_of_packed_records():
+    records = np.zeros(3, dtype=[("l", "u1"), ("x", "f4", (2,))])
+    records["x"] = [[1, 2], [3, 4], [5, 6]]
+    assert data.as_rows(records["x"], "X", 2, np.dtype("f4")).flags.aligned

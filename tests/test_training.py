@@ -232,8 +232,8 @@ def test_different_activation_in_each_layer(engine):
         ({"learning_rate": 0}, "learning_rate must be a positive number; got 0"),
         ({"learning_rate": np.nan}, "learning_rate must be a positive number"),
         ({"learning_rate": "fast"}, "learning_rate must be a positive number; got 'fast'"),
-        ({"momentum": 1.0}, "momentum must be at least 0 and below 1"),
-        ({"l2": -1}, "l2 must be at least 0"),
+        ({"momentum": 1.0}, "momentum must be a finite number, 0 or more, below 1"),
+        ({"l2": -1}, "l2 must be a finite number, 0 or more"),
         ({"schedule": "cosin"}, "schedule must be one of"),
         ({"n_threads": 0}, "n_threads must be"),
         ({"seed": -1}, "seed must be"),
@@ -317,3 +317,99 @@ def test_the_larger_seed_on_real_digits(mnist):
     network = chainrule.Network([784, 100, 10], seed=0)
     chainrule.train(network, examples.X, examples.y, batch_size=10, learning_rate=3.0, epochs=30)
     assert (network.predict(examples.test.X).argmax(axis=1) == examples.test.y).mean() >= 0.965
+
+
+def test_validation_alone_keeps_the_best_epoch():
+    rng = np.random.default_rng(1)
+    few, check = (rng.random((12, 3)), rng.random((12, 2))), (rng.random((60, 3)), rng.random((60, 2)))
+    network = chainrule.Network([3, 40, 2], output="identity", seed=0)
+    history = chainrule.train(
+        network, *few, validation=check, solver="adam", learning_rate=0.05, batch_size=4, epochs=200
+    )
+    assert history.epochs == 200
+    assert history.best_epoch == int(np.argmin(history.validation)) + 1 < 150
+    value, _ = network.loss_and_gradient(*check)
+    assert value == pytest.approx(min(history.validation), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epsilon": 0}, "epsilon must be a finite number, above 0; got 0"),
+        ({"epsilon": np.nan}, "epsilon must be"),
+        ({"power_t": np.nan}, "power_t must be"),
+        ({"tol": np.nan}, "tol must be"),
+        ({"tol": "x"}, "tol must be"),
+        ({"patience": -5}, "patience must be a whole number of 1"),
+        ({"patience": "x"}, "patience must be a whole number"),
+        ({"shuffle": None}, "shuffle must be True or False"),
+        ({"nesterov": 1}, "nesterov must be True or False"),
+        ({"momentum": "x"}, "momentum must be a finite number"),
+        ({"validation": X}, r"validation must be a pair \(X, L\); got ndarray"),
+        ({"validation": (X[:0], L[:0])}, "validation: X has no rows"),
+        ({"validation": (X, L[:5])}, "validation: L must have one row"),
+        ({"solver": "lbfgs", "max_fun": 0}, "max_fun must be"),
+    ],
+    ids=str,
+)
+def test_more_bad_settings(settings, message):
+    with pytest.raises(ValueError, match=message):
+        chainrule.train(net(), X, L, **settings)
+
+
+def test_things_of_a_wrong_kind():
+    with pytest.raises(TypeError, match="network must be a Network; got str"):
+        chainrule.train("net", X, L)
+    with pytest.raises(TypeError, match="state must be the `state` of an earlier call's history; got int"):
+        chainrule.train(net(), X, L, state=3)
+    with pytest.raises(ValueError, match="state is that of another solver or network"):
+        chainrule.train(net(), X, L, solver="adam", state=chainrule.train(net(), X, L).state)
+    with pytest.raises(ValueError, match="output='softmax' of one output is always 1"):
+        chainrule.train(chainrule.Network([3, 1], output="softmax"), X, np.ones(len(X)), loss="cross_entropy")
+    with pytest.raises(ValueError, match="l2 must be a finite number"):
+        net().loss_and_gradient(X, L, l2=np.nan)
+    with pytest.raises(ValueError, match="X has no rows"):
+        net().loss_and_gradient(X[:0], L[:0])
+    bad = chainrule.Network([3, 2], output="sigmoid")
+    with pytest.raises(ValueError, match="L must hold probabilities for loss='binary_cross_entropy'; found 2 at row 0"):
+        bad.loss_and_gradient(np.zeros((1, 3)), [[2.0, 0.0]], loss="binary_cross_entropy")
+    with pytest.raises(ValueError, match="dtype must be one of float32, float64; got 'None'"):
+        chainrule.Network([1, 1], dtype=None)
+
+
+def test_network_too_large_for_the_machine():
+    with pytest.raises(ValueError, match=r"sizes 3-2000000000-1 ask for .* GB of parameters"):
+        chainrule.Network([3, 2_000_000_000, 1])
+
+
+def test_lbfgs_stops_and_waits_as_asked():
+    assert chainrule.train(net(), X, L, solver="lbfgs", epochs=0).epochs == 0
+    stopped = chainrule.train(net(), X, L, solver="lbfgs", epochs=20, callback=lambda h: h.epochs == 3)
+    assert (stopped.epochs, stopped.ending) == (3, "stopped")
+    assert chainrule.train(net(), X, L, epochs=20, callback=lambda h: h.epochs == 3).ending == "stopped"
+    rng = np.random.default_rng(0)
+    noise = (rng.random(X.shape), rng.random(L.shape))
+    history = chainrule.train(net(), X, L, solver="lbfgs", epochs=500, tol=0, validation=noise, patience=3)
+    assert history.epochs < 500
+    assert history.best_epoch == int(np.argmin(history.validation)) + 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((lambda m: m, np.nan, 0.1, 3), "start must hold finite numbers"),
+        ((lambda m: m, 1.0, np.nan, 3), "rate must be a finite number"),
+        ((lambda m: m, 1.0, "x", 3), "rate must be a finite number"),
+        ((lambda m: m, 1.0, 0.1, 1.5), "steps must be a whole number"),
+        ((lambda m: m, 1.0, 0.1, -1), "steps must be a whole number of 0"),
+    ],
+)
+def test_gradient_descent_checks_its_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        chainrule.gradient_descent(*arguments)
+
+
+def test_gradient_descent_on_a_derivative_that_is_none():
+    for nothing in (None, np.nan):
+        with pytest.raises(FloatingPointError, match="the derivative is NaN in step 1, at m = 1"):
+            chainrule.gradient_descent(lambda m, nothing=nothing: nothing, 1.0, 0.1, 2)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from chainrule import files as files
 from chainrule.derivation import explain
 from chainrule.export import load, save
 from chainrule.network import Network

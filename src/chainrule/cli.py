@@ -6,6 +6,7 @@ import argparse
 import csv
 import io
 import os
+import re
 import shutil
 import sys
 import time
@@ -26,6 +27,17 @@ if TYPE_CHECKING:
     from chainrule.estimators import Classifier, Regressor
 
 INTERRUPTED = 130  # what a shell expects after Ctrl-C
+# The flags of what the library names otherwise, so that an error speaks of what was typed.
+FLAGS = {
+    "hidden_layer_sizes": "--hidden",
+    "batch_size": "--batch-size",
+    "learning_rate_init": "--learning-rate",
+    "max_iter": "--epochs",
+    "random_state": "--seed",
+    "seed": "--seed",
+    "n_threads": "--threads",
+    **{name: f"--{name}" for name in ("activation", "output", "loss", "solver", "momentum", "alpha")},
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -49,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except (ValueError, TypeError, ArithmeticError, OSError, MemoryError) as error:
         message = " ".join(str(error).split()) or type(error).__name__
+        name, space, rest = message.partition(" ")
+        message = FLAGS.get(name, name) + space + rest
         print(f"chainrule: error: {message}", file=sys.stderr)
         return 2
 
@@ -111,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     explain = commands.add_parser("explain", help="show the derivation with the numbers of one example, each checked")
     explain.add_argument("model", type=Path, nargs="?", help="without one: the one-dimensional network of the textbook")
     explain.add_argument("data", type=Path, nargs="?")
-    explain.add_argument("--row", type=int, default=0, help="which example, from 0 (default: 0)")
+    explain.add_argument("--row", type=int, help="which example, from 0 (default: 0)")
     explain.add_argument("--target", help="column that holds the label (default: the model's)")
     explain.add_argument("--label", help="the label, where the data hold none")
     explain.add_argument("--format", choices=("text", "latex", "json"), default="text")
@@ -131,11 +145,17 @@ def _demo(options: argparse.Namespace) -> int:
 
     from chainrule.demo import learn_digits
 
+    data.check_integer("seed", options.seed, 0, 2**32 - 1)
     picture = options.out.with_suffix(".png")
+    if picture == options.out:
+        raise ValueError(f"--out names the model file, beside which a picture is put; {options.out} names a picture")
     _check_writable(options.out)
+    _check_writable(picture)
     model, image = learn_digits(options.seed, options.engine)
     export.save(model, options.out, {"shape": list(image.shape), "target": "digit"})
-    Image.fromarray(image).save(picture)
+    content = io.BytesIO()
+    Image.fromarray(image).save(content, "png")
+    export.replace(picture, content.getvalue())
     print(
         f"\n{options.out} holds the model, {picture} a digit. Ask it:\n    {_program()} predict {options.out} {picture}"
     )
@@ -156,8 +176,9 @@ def _fit(options: argparse.Namespace) -> int:
     from chainrule.estimators import Classifier, Regressor
 
     out = options.out or _free_name(options.data)
-    _check_writable(out)
-    examples = files.read(options.data, options.target)
+    hidden = _sizes(options.hidden)
+    _check_writable(out, options.data)
+    examples = files.read(options.data, options.target, task=options.task)
     if examples.y is None and not examples.features:
         raise data.DataError(
             f"{options.data}: holds images without labels; put them into one folder a class, or add index.csv"
@@ -166,11 +187,17 @@ def _fit(options: argparse.Namespace) -> int:
         raise data.DataError(
             f"{options.data}: name the column to learn with --target; it has {', '.join(examples.features)}"
         )
-    text = examples.y.dtype.kind in "US"
-    classify = options.task == "classification" or (options.task == "auto" and (text or bool(examples.shape)))
-    if options.task == "regression" and text:
-        raise data.DataError(f"{options.data}: column {examples.target!r} holds text; regression needs numbers")
-    if classify and len(np.unique(examples.y)) < 2:
+    classify = examples.y.dtype.kind != "f" and options.task != "regression"
+    if not classify and examples.y.dtype.kind == "U":
+        raise data.DataError(f"{options.data}: the labels are names, as {examples.y[0]!r}; regression needs numbers")
+    few = np.unique(examples.y)
+    if not classify and options.task == "auto" and len(few) <= 10 < len(examples.y) and (few == np.rint(few)).all():
+        print(
+            f"chainrule: note: {examples.target} holds {len(few)} whole numbers and is learned as a quantity; "
+            f"if they name classes, add --task classification",
+            file=sys.stderr,
+        )
+    if classify and len(few) < 2:
         raise data.DataError(
             f"{options.data}: all {len(examples.y)} labels are {examples.y.tolist()[0]!r}; "
             f"at least two classes are needed to learn"
@@ -182,12 +209,12 @@ def _fit(options: argparse.Namespace) -> int:
         print("chainrule: note: fewer than 20 rows: none are set aside for validation", file=sys.stderr)
         share = 0.0
     settings = {
-        "hidden_layer_sizes": _sizes(options.hidden),
+        "hidden_layer_sizes": hidden,
         "activation": options.activation,
         "output": options.output,
         "loss": options.loss,
         "solver": options.solver,
-        "batch_size": options.batch_size or "auto",
+        "batch_size": "auto" if options.batch_size is None else options.batch_size,
         "learning_rate_init": options.learning_rate,
         "momentum": options.momentum,
         "alpha": options.alpha,
@@ -201,7 +228,11 @@ def _fit(options: argparse.Namespace) -> int:
         "verbose": not options.quiet,
     }
     model = Classifier(**settings) if classify else Regressor(**settings)
-    kept, aside = _set_aside(examples, share, options.seed, classify)
+    model.check_parameters()
+    data.check_integer("random_state", options.seed, 0, 2**32 - 1)
+    kept, aside = np.arange(len(examples.X)), np.arange(0)
+    if share:
+        kept, aside = data.set_aside(len(examples.X), share, options.seed, examples.y if classify else None)
     what = "classification" if classify else "regression"
     print(f"{len(kept)} rows of {examples.X.shape[1]} numbers, {what} of {examples.target or 'the label'!s}"
           + (f", {len(aside)} rows set aside" if len(aside) else ""))  # fmt: skip
@@ -234,10 +265,15 @@ def _free_name(source: Path) -> Path:
     return next(path for path in candidates if not path.exists())
 
 
-def _check_writable(path: Path) -> None:
-    """Say before an hour of training, not after, that its result cannot be written."""
+def _check_writable(path: Path, *sources: Path) -> None:
+    """Say before an hour of training, not after, that its result cannot be written, or would destroy what was read."""
     if path.is_dir():
         raise OSError(f"{path}: is a folder; --out names a file")
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path}: is no ordinary file; choose another --out")
+    for source in sources:
+        if path.exists() and source.exists() and path.samefile(source):
+            raise OSError(f"{path}: is what is read; choose another --out")
     if not path.absolute().parent.is_dir():
         raise OSError(f"{path}: the folder {path.absolute().parent} does not exist; make it, or choose another --out")
     if not os.access(path.absolute().parent, os.W_OK):
@@ -245,22 +281,9 @@ def _check_writable(path: Path) -> None:
 
 
 def _sizes(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.replace("-", ",").split(",") if part.strip())
-    except ValueError:
-        raise ValueError(f"--hidden must be whole numbers, as 30 or 64,32; got {text!r}") from None
-
-
-def _set_aside(examples: files.Examples, share: float, seed: int, classify: bool) -> tuple[Any, Any]:
-    if not share:
-        return np.arange(len(examples.X)), np.arange(0)
-    from sklearn.model_selection import train_test_split
-
-    assert examples.y is not None
-    rare = classify and np.unique(examples.y, return_counts=True)[1].min() < 2
-    strata = examples.y if classify and not rare else None
-    kept, aside = train_test_split(np.arange(len(examples.X)), test_size=share, random_state=seed, stratify=strata)
-    return kept, aside
+    if not re.fullmatch(r"\s*\d+(\s*[,-]\s*\d+)*\s*", text, re.ASCII):
+        raise ValueError(f"--hidden must be whole numbers, as 30 or 64,32; got {text!r}")
+    return tuple(int(part) for part in re.split("[,-]", text))
 
 
 def _score(model: Regressor | Classifier, X: Any, y: Any) -> str:
@@ -277,14 +300,22 @@ def _score(model: Regressor | Classifier, X: Any, y: Any) -> str:
 # ---- predict and explain -----------------------------------------------------------------------------------------------
 
 
-def _read_for(model: Any, notes: dict[str, Any], path: Path, target: str | None = None) -> files.Examples:
+def _read_for(
+    model: Any, notes: dict[str, Any], path: Path, target: str | None = None, labels: bool = False
+) -> files.Examples:
     """Read new data as the model needs them."""
     network = model if isinstance(model, Network) else model.network_
     features = [str(name) for name in getattr(model, "feature_names_in_", notes.get("features") or [])]
-    examples = files.read(path, target, features)
+    task = "classification" if hasattr(model, "classes_") else "regression"
+    examples = files.read(path, target, features, task, labels)
     shape = tuple(notes.get("shape") or ())
+    if shape and len(shape) == 3 and examples.shape == shape[:2]:  # grey images, where it learned from colour
+        coloured = np.stack([files.in_colour(image) for image in examples.X.reshape(-1, *examples.shape)])
+        examples.X, examples.shape = coloured.reshape(len(coloured), -1), shape
     if shape and examples.shape and examples.shape != shape:
-        raise data.DataError(f"{path}: images of {_pixels(examples.shape)}; the model learned from {_pixels(shape)}")
+        raise data.DataError(
+            f"{path}: images of {files.pixels(examples.shape)}; the model learned from {files.pixels(shape)}"
+        )
     if examples.X.shape[1] != network.sizes[0]:
         raise data.DataError(
             f"{path}: rows of {examples.X.shape[1]} numbers; the model learned from {network.sizes[0]}"
@@ -292,14 +323,10 @@ def _read_for(model: Any, notes: dict[str, Any], path: Path, target: str | None 
     return examples
 
 
-def _pixels(shape: tuple[int, ...]) -> str:
-    return f"{shape[1]} x {shape[0]} pixels" + (" in colour" if len(shape) == 3 else "")
-
-
 def _predict(options: argparse.Namespace) -> int:
     model, notes = export.read(options.model)
     if options.out:
-        _check_writable(options.out)
+        _check_writable(options.out, options.model, options.data)
     examples = _read_for(model, notes, options.data)
     header, columns = _answers(model, notes, examples.X)
     if examples.names:
@@ -332,6 +359,10 @@ def _answers(model: Any, notes: dict[str, Any], X: Any) -> tuple[list[str], list
 
 def _explain(options: argparse.Namespace) -> int:
     if options.model is None:
+        if options.row is not None or options.label is not None or options.target is not None:
+            raise ValueError(
+                "--row, --target and --label need a model and data: chainrule explain model.chain table.csv"
+            )
         network = Network([1, 1, 1], seed=1, dtype="float64")
         network.v[:], network.u[:] = 0.1, -0.2
         explanation = chainrule.explain(network, 0.5, 0.2)
@@ -349,25 +380,28 @@ def _explain(options: argparse.Namespace) -> int:
 def _explain_row(options: argparse.Namespace) -> Any:
     model, notes = export.read(options.model)
     target = options.target or (notes.get("target") if options.label is None else None)
-    examples = _read_for(model, notes, options.data, target or None)
-    if examples.test is not None:
-        examples = examples.test
-    if not 0 <= options.row < len(examples.X):
+    examples = _read_for(model, notes, options.data, target or None, labels=options.label is None)
+    row = options.row or 0
+    if not 0 <= row < len(examples.X):
         raise ValueError(
-            f"--row must be 0 to {len(examples.X) - 1}, as {options.data} has {len(examples.X)} rows; got {options.row}"
+            f"--row must be 0 to {len(examples.X) - 1}, as {options.data} has {len(examples.X)} rows; got {row}"
         )
-    x = examples.X[options.row : options.row + 1]
-    label: Any = options.label if options.label is not None else None if examples.y is None else examples.y[options.row]
+    label: Any = options.label if options.label is not None else None if examples.y is None else examples.y[row]
     if label is None:
         raise ValueError(f"{options.data} holds no label for the row; give one with --label")
-    if isinstance(model, Network):
-        return chainrule.explain(model, x[0], float(label))
-    if hasattr(model, "classes_"):
-        kind = model.classes_.dtype
-        labels = model._labels(np.array([label]).astype(kind if kind.kind != "O" else str))
+    if not hasattr(model, "classes_"):
+        try:
+            label = float(label)
+        except ValueError:
+            raise ValueError(f"--label must be a number, as the model answers with one; got {label!r}") from None
     else:
-        labels = model._labels(np.array([float(label)]))
-    return chainrule.explain(model.network_, model._scaled(x)[0], labels[0], loss=model.loss_name_)
+        classes = {str(c): c for c in model.classes_.tolist()}
+        if str(label) not in classes:
+            raise ValueError(f"--label must be one of the classes {', '.join(classes)}; got {str(label)!r}")
+        label = classes[str(label)]
+    if examples.features and not isinstance(model, Network):
+        model.feature_names_in_ = np.array(examples.features, dtype=object)
+    return chainrule.explain(model, examples.X[row], label)
 
 
 if __name__ == "__main__":

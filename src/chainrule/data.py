@@ -5,6 +5,7 @@ Rows are samples. Files are read by files.py.
 
 from __future__ import annotations
 
+import contextlib
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from chainrule.generator import permutation
+
 Array = npt.NDArray[Any]
+Indices = npt.NDArray[np.intp]
+SPLIT = 1 << 40  # the random stream of splitting: far from those of any epoch
 Floats = npt.NDArray[np.floating]
 
 
@@ -32,16 +37,45 @@ def check_integer(name: str, value: object, low: int, high: int) -> int:
     return number
 
 
-def check_finite(values: Array, name: str, columns: Sequence[str] | None = None) -> None:
-    """Refuse NaN and infinity, naming the first one's row and column."""
-    if values.dtype.kind != "f":
+def check_number(name: str, value: object, low: float, high: float, ends: str = "[]") -> float:
+    """Return value as a float between low and high; `ends` says which of the two it may be itself, as in [0, 1)."""
+    number = np.nan
+    if not isinstance(value, bool | str | bytes | None):
+        with contextlib.suppress(TypeError, ValueError):
+            number = float(value)  # type: ignore[arg-type]
+    if (low < number < high) or (number == low and ends[0] == "[") or (number == high and ends[1] == "]"):
+        return number
+    above = "" if low == -np.inf else f", {low:g} or more" if ends[0] == "[" else f", above {low:g}"
+    below = "" if high == np.inf else f", {high:g} or less" if ends[1] == "]" else f", below {high:g}"
+    raise ValueError(f"{name} must be a finite number{above}{below}; got {value!r}")
+
+
+def check_flag(name: str, value: object) -> bool:
+    """Return value, which must be True or False."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} must be True or False; got {value!r}")
+    return bool(value)
+
+
+def check_finite(
+    values: Array, name: str, columns: Sequence[str] | None = None, dtype: np.dtype[Any] | None = None
+) -> None:
+    """Refuse NaN, infinity, and what is beyond the range of dtype, naming the first one's row and column."""
+    if values.dtype.kind != "f" or not values.size:
         return
-    with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(values.sum()) or np.isfinite(values).all():  # the sum is finite only if all are; it may overflow
-            return
-    place = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
+    narrow = values.dtype if dtype is None else dtype
+    largest = float(np.finfo(narrow).max)
+    if max(float(values.max()), -float(values.min())) <= largest:  # false for NaN, too
+        return
+    with np.errstate(invalid="ignore"):
+        place = tuple(int(i) for i in np.argwhere(~(np.abs(values) <= largest))[0])
     column = f", column {columns[place[1]] if columns else place[1]}" if len(place) > 1 else ""
     found = values[place]
+    if np.isfinite(found):
+        remedy = f"which {narrow} cannot hold. Use other units, or dtype='float64'"
+        raise DataError(
+            f"{name} must hold numbers up to {largest:.1e}; found {found} at row {place[0]}{column}, {remedy}"
+        )
     raise DataError(
         f"{name} must hold finite numbers; found {'NaN' if np.isnan(found) else found} at row {place[0]}{column}. "
         f"Remove or fill such rows first"
@@ -50,26 +84,31 @@ def check_finite(values: Array, name: str, columns: Sequence[str] | None = None)
 
 def as_numbers(values: npt.ArrayLike, name: str) -> Array:
     """Return values as an array of numbers; text is refused with its place."""
-    array = np.asarray(values)
-    if array.dtype.kind in "fiub":
-        return array
-    if array.dtype.kind == "c":
-        raise DataError(f"{name} must hold real numbers. Complex data not supported; found dtype {array.dtype}")
     try:
+        array = np.asarray(values)
+        if array.dtype.kind in "fiub":
+            return array
+        if array.dtype.kind == "c":
+            raise DataError(f"{name} must hold real numbers. Complex data not supported; found dtype {array.dtype}")
         return np.asarray(array, dtype=np.float64)
+    except DataError:
+        raise
     except (TypeError, ValueError):
-        for place, value in np.ndenumerate(np.asarray(values, dtype=object)):
-            if isinstance(value, list | tuple | np.ndarray):
+        rows = list(values) if isinstance(values, Sequence | np.ndarray) else [values]
+        lengths = [len(row) if isinstance(row, list | tuple | np.ndarray) else 0 for row in rows]
+        for row, length in enumerate(lengths):
+            if length != lengths[0]:
                 raise DataError(
-                    f"{name} must hold rows of equal length; row {place[0]} has {len(value)} numbers"
+                    f"{name} must hold rows of equal length; row 0 has {lengths[0]} numbers, row {row} has {length}"
                 ) from None
+        for place, value in np.ndenumerate(np.asarray(values, dtype=object)):
             try:
                 float(value)
             except (TypeError, ValueError):
                 column = f", column {place[1]}" if len(place) > 1 else ""
                 where = f"row {place[0]}{column}" if place else "its only place"
                 raise DataError(f"{name} must hold numbers; found {value!r} at {where}") from None
-        raise DataError(f"{name} must hold numbers; found dtype {array.dtype}") from None
+        raise DataError(f"{name} must hold numbers; found {type(values).__name__}") from None
 
 
 def as_rows(X: npt.ArrayLike, name: str, columns: int, dtype: np.dtype[Any]) -> Array:
@@ -81,8 +120,10 @@ def as_rows(X: npt.ArrayLike, name: str, columns: int, dtype: np.dtype[Any]) -> 
         raise DataError(f"{name} must have shape (n, {columns}), as the network has {columns} inputs; got {rows.shape}")
     if rows.dtype not in (np.uint8, np.float32, np.float64):
         rows = rows.astype(dtype)
-    check_finite(rows, name)
-    return rows if rows.dtype.isnative else rows.astype(rows.dtype.newbyteorder("="))
+    check_finite(rows, name, dtype=dtype)
+    if not rows.dtype.isnative:
+        rows = rows.astype(rows.dtype.newbyteorder("="))
+    return rows if rows.flags.aligned else rows.copy()  # a field of packed records
 
 
 def as_labels(L: npt.ArrayLike, name: str, rows: int, outputs: int, dtype: np.dtype[Any]) -> Floats:
@@ -90,7 +131,7 @@ def as_labels(L: npt.ArrayLike, name: str, rows: int, outputs: int, dtype: np.dt
     labels = as_numbers(L, name)
     if labels.ndim == 0 or len(labels) != rows:
         raise DataError(f"{name} must have one row for each of the {rows} rows of X; got shape {labels.shape}")
-    check_finite(labels, name)
+    check_finite(labels, name, dtype=dtype)
     if labels.ndim == 1 and outputs > 1:
         return one_hot(labels, name, outputs, dtype)
     if labels.ndim == 1:
@@ -108,7 +149,9 @@ def one_hot(labels: Array, name: str, classes: int, dtype: npt.DTypeLike) -> Flo
     if bad.any():
         row = int(np.argmax(bad))
         raise DataError(f"{name} must hold classes 0..{classes - 1}; found {labels[row]} at row {row}")
-    return np.eye(classes, dtype=dtype)[labels.astype(np.intp)]
+    encoded = np.zeros((len(labels), classes), dtype=dtype)
+    encoded[np.arange(len(labels)), labels.astype(np.intp)] = 1
+    return encoded
 
 
 def as_weights(sample_weight: npt.ArrayLike | None, rows: int, dtype: np.dtype[Any]) -> Floats | None:
@@ -125,6 +168,26 @@ def as_weights(sample_weight: npt.ArrayLike | None, rows: int, dtype: np.dtype[A
         raise DataError("Sample weights must contain at least one non-zero number.")  # scikit-learn's words
     scaled: Floats = (weight / weight.mean()).astype(dtype)
     return scaled
+
+
+def set_aside(rows: int, share: float, seed: int, classes: Array | None = None) -> tuple[Indices, Indices]:
+    """Numbers of the rows to keep and of a random share to set aside; from each class alike, and never its last row."""
+    order = permutation(seed, SPLIT, rows)
+    if classes is not None:
+        order = order[np.argsort(classes[order], kind="stable")]
+        first = np.r_[True, classes[order][1:] != classes[order][:-1]]  # of each class; it stays
+        order = np.r_[order[first], order[~first]]
+        free = rows - int(first.sum())
+    else:
+        free = rows - 1
+    wanted = min(max(1, round(share * rows)), free)
+    if wanted < 1:
+        raise DataError(f"X has n_samples={rows}, too few to set any aside: one of each class must stay")
+    # evenly along the rows in order of their class, so that each class gives its share
+    chosen = rows - free + ((np.arange(wanted) + 0.5) * free / wanted).astype(np.intp)
+    kept = np.ones(rows, dtype=bool)
+    kept[chosen] = False
+    return np.sort(order[kept]), np.sort(order[~kept])
 
 
 @dataclass

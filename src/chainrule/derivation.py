@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -17,19 +18,27 @@ from chainrule.explanation import Explanation, Step, plain_number, tex_derivativ
 from chainrule.functions import ACTIVATIONS, LOSSES, activate, check_loss, output_delta
 from chainrule.network import Network
 
+if TYPE_CHECKING:
+    from chainrule.estimators import Classifier, Regressor
+
 Array = npt.NDArray[np.float64]
+KINK = 1e-5  # differences step over it
 MOST_CHECKED = 10_000  # entries of one gradient; beyond, evenly spaced ones are checked
 
 
-def explain(network: Network, x: npt.ArrayLike, l: npt.ArrayLike, *, loss: str = "half_squared_error") -> Explanation:
+def explain(
+    model: Network | Regressor | Classifier, x: npt.ArrayLike, l: npt.ArrayLike, *, loss: str | None = None
+) -> Explanation:
     """Forward and backward pass for one sample: each symbol, its formula, its numbers, each derivative checked.
 
     Parameters
     ----------
-    network : Network
+    model : Network, or fitted Regressor or Classifier
     x : array, (d,), or a number for one input
+        For an estimator as its `predict` takes a row.
     l : array, (k,), or a number for one output, or a class 0..k-1 for several
-    loss : str, default "half_squared_error"
+        For an estimator as its `fit` takes the row's target: in its own units, or by the name of the class.
+    loss : str, default "half_squared_error", or the estimator's
 
     Returns
     -------
@@ -43,13 +52,25 @@ def explain(network: Network, x: npt.ArrayLike, l: npt.ArrayLike, *, loss: str =
     >>> e["∂ε/∂V"].shape, e.error < 1e-7
     ((), True)
     """
-    loss = check_loss(loss, network.activations[-1])
+    notes: list[str] = []
+    if isinstance(model, Network):
+        network = model
+    elif hasattr(model, "network_"):
+        network, loss = model.network_, loss or model.loss_name_
+        x, l, note = model.example(x, l)
+        notes.append(note)
+    else:
+        raise TypeError(f"explain takes a Network or a fitted Regressor or Classifier; got {type(model).__name__}")
+    loss = check_loss(loss or "half_squared_error", network.activations[-1])
     d, k = network.sizes[0], network.sizes[-1]
     row = data.as_rows(np.atleast_1d(np.asarray(x)).reshape(1, -1), "x", d, np.dtype(np.float64))
     X = row / 255.0 if row.dtype == np.uint8 else row.astype(np.float64)
     label = np.asarray(l)
     L = data.as_labels(label.reshape(1) if label.ndim == 0 else label.reshape(1, -1), "l", 1, k, np.dtype(np.float64))
     sample = _Sample(network, X[0], np.asarray(L[0], dtype=np.float64), loss)
+    for (_, _, p, _), activation, values in zip(sample.names, sample.activations, sample.p, strict=True):
+        if activation == "relu" and (np.abs(values) < KINK).any():
+            notes.append(f"{p} holds 0, the kink of relu, where it has no derivative: there differences disagree.")
     scalar = network.sizes == (1, 1, 1)
     steps = sample.steps()
     if scalar:
@@ -59,7 +80,7 @@ def explain(network: Network, x: npt.ArrayLike, l: npt.ArrayLike, *, loss: str =
                  None if s.difference is None else s.difference.reshape(()))
             for s in steps
         ]  # fmt: skip
-    return Explanation(f"{network!r}, loss {loss}", X[0], sample.l, tuple(steps))
+    return Explanation(f"{network!r}, loss {loss}", X[0], sample.l, tuple(steps), "\n".join(filter(None, notes)))
 
 
 # Of p, y, W, b, and of their derivatives ∂ε/∂p, ∂ε/∂b, ∂ε/∂W, ∂ε/∂y: equation numbers for scalars, two layers, any depth.
@@ -165,7 +186,7 @@ class _Sample:
             W, b, p, y = self.names[k]
             below = self.names[k - 1][3] if k else "x"
             name = self.activations[k]
-            derivative = ""
+            derivative = derivative_tex = ""
             number = self.number("dp", k)
             if k == self.depth - 1 and LOSSES[self.loss].by == "q":
                 number = _OUTPUT_NUMBERS[self.loss][1]
@@ -179,10 +200,12 @@ class _Sample:
                 times = " " if self.style == "scalar" else " ⊙ "
                 formula = f"∂ε/∂{y}{times}σ′({p})"
                 derivative = f", σ′({p}) = {with_letter(p, ACTIVATIONS[name].derivative_formula)}"
+                tex_p = tex_letter(p)
+                derivative_tex = rf",\; \sigma'({tex_p}) = {with_letter(tex_p, ACTIVATIONS[name].derivative_tex)}"
                 tex = rf"{tex_derivative(y)} {'' if self.style == 'scalar' else chr(92) + 'odot '}\sigma'({tex_letter(p)})"
                 inserted = self._insert("{} · {}", dy, ACTIVATIONS[name].derivative(self.p[k]))
             steps.append(
-                Step(number, f"∂ε/∂{p}", formula + derivative, f"{tex_derivative(p)} = {tex}", dp, inserted,
+                Step(number, f"∂ε/∂{p}", formula + derivative, f"{tex_derivative(p)} = {tex}{derivative_tex}", dp, inserted,
                      self._difference(partial(self.tail, k=k), self.p[k]))
             )  # fmt: skip
             steps.append(

@@ -7,31 +7,33 @@ CHAINRULE_ENGINE=reference selects the textbook engine for a whole process, CHAI
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import warnings
 from types import ModuleType
+from typing import Any
 
 from chainrule import reference
 from chainrule.functions import choose
 
 NAMES = ("native", "reference")
 
+_native: Any
 try:
-    from chainrule import _native
+    _native = importlib.import_module("chainrule._native")
 except ImportError as error:
-    _native = None  # type: ignore[assignment]
+    _native = None
     _missing = str(error)
 
 
 def instruction_sets() -> list[str]:
     """Return the instruction sets that the native engine has and this processor runs, best first."""
-    return [] if _native is None else _native.instruction_sets()
+    return [] if _native is None else list(_native.instruction_sets())
 
 
+@functools.lru_cache(maxsize=1)
 def _select_instruction_set(name: str) -> None:
-    if not name:
-        return
-    if _native is None or name not in instruction_sets():
+    if name not in instruction_sets():
         raise ValueError(
             f"CHAINRULE_ISA must be one of {', '.join(instruction_sets()) or '(none: no native engine)'} on this machine; "
             f"got {name!r}"
@@ -43,9 +45,10 @@ def _select_instruction_set(name: str) -> None:
 def _fall_back() -> None:
     """Say, once a process, that the slow engine runs and how to have the fast one."""
     if _native is None:
-        reason = "its C++ core is not there: it was installed without a C++20 compiler"
+        reason = f"its C++ core is not there ({_missing}); as a rule it was installed without a C++20 compiler"
         remedy = (
-            "install one (Debian: apt install g++) and run `pip install --force-reinstall --no-cache-dir chainrule`"
+            "install one (Debian: apt install g++), then chainrule again from where it came, "
+            "with pip install --force-reinstall --no-cache-dir"
         )
     else:
         reason = "this processor lacks fused multiply-add (x86-64-v3 or aarch64), which its C++ core needs"
@@ -60,6 +63,9 @@ def _fall_back() -> None:
 
 def resolve(name: str | None) -> str:
     """Return the engine's name: the argument's, else that of CHAINRULE_ENGINE, else the best there is."""
+    instruction_set = os.environ.get("CHAINRULE_ISA")
+    if instruction_set:
+        _select_instruction_set(instruction_set)
     wanted = name if name is not None else os.environ.get("CHAINRULE_ENGINE") or None
     if wanted is None:
         if instruction_sets():
@@ -68,7 +74,7 @@ def resolve(name: str | None) -> str:
         return "reference"
     chosen = choose("engine" if name is not None else "CHAINRULE_ENGINE", wanted, NAMES)
     if chosen == "native" and not instruction_sets():
-        why = f"the C++ core cannot be loaded ({_missing})" if _native is None else "this processor lacks fma"
+        why = f"its C++ core cannot be loaded ({_missing})" if _native is None else "this processor lacks fma"
         raise ValueError(f"engine='native' is not to be had here: {why}; use engine='reference'")
     return chosen
 
@@ -76,6 +82,3 @@ def resolve(name: str | None) -> str:
 def load(name: str) -> ModuleType:
     """Return the module of an engine: predict, loss_and_gradient, run_epochs."""
     return _native if name == "native" else reference
-
-
-_select_instruction_set(os.environ.get("CHAINRULE_ISA", ""))

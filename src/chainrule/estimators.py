@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
-from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
@@ -24,12 +23,14 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 
 from chainrule import data
 from chainrule.data import Scale
-from chainrule.functions import ALIASES, LOSSES, OUTPUTS, choose
+from chainrule.functions import ACTIVATIONS, ALIASES, LOSS_ALIASES, LOSSES, OUTPUTS, choose
 from chainrule.network import Floats, Network
-from chainrule.training import History, Progress, train
+from chainrule.optimizers import SOLVERS
+from chainrule.training import SCHEDULES, History, Progress, train
 
 Array = npt.NDArray[Any]
 FRACTION = 0.1
+HALF_GREY = 127  # images have something brighter
 
 
 @dataclass(eq=False, repr=False)
@@ -90,8 +91,8 @@ class _Network(BaseEstimator):  # type: ignore[misc]
 
     Notes
     -----
-    An ndarray of uint8 is taken as images: grey levels 0..255, which enter as 0..1 and are not standardised. Anything else,
-    uint8 columns of a frame included, is taken as numbers.
+    An ndarray of uint8 that reaches beyond 127 is taken as images: grey levels 0..255, which enter as 0..1 and are not
+    standardised. Anything else, uint8 columns of a frame included, is taken as numbers.
     """
 
     hidden_layer_sizes: int | Sequence[int] = (100,)
@@ -147,16 +148,23 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         -------
         self
         """
+        self.check_parameters()
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val go together; got one without the other")
         go_on = self.warm_start and hasattr(self, "network_")
         rows, labels, weight = self._examples(X, y, sample_weight, first=not go_on)
         validation = None
         if X_val is not None:
-            validation = (self._rows(X_val), self._labels(self._check_targets(y_val)))
+            targets = self._check_targets(y_val, "y_val")
+            validation = (self._scaled(self._checked(X_val, reset=False, name="X_val")), self._labels(targets, "y_val"))
+            if not len(targets):
+                raise data.DataError("X_val has no rows; leave it out, or give it some")
+            check_consistent_length(*validation)
         elif self.early_stopping:
             rows, labels, weight, validation = self._split(rows, labels, weight)
-        if not go_on:
+        if go_on:
+            self._check_same_network()
+        else:
             self._start(labels)
         self._train(rows, labels, weight, int(self.max_iter), validation)
         if self.history_.ending == "finished" and self.history_.epochs >= self.max_iter and self.tol > 0:
@@ -167,6 +175,50 @@ class _Network(BaseEstimator):  # type: ignore[misc]
                 stacklevel=2,
             )
         return self
+
+    def check_parameters(self) -> None:
+        """Refuse parameters of a wrong kind or out of range, by their own names."""
+        for name, low in (("max_iter", 1), ("n_iter_no_change", 1), ("max_fun", 1), ("n_threads", 1)):
+            data.check_integer(name, getattr(self, name), low, 2**31)
+        for name, top, ends in (
+            ("alpha", np.inf, "[)"), ("learning_rate_init", np.inf, "()"), ("power_t", np.inf, "[)"),
+            ("tol", np.inf, "[)"), ("epsilon", np.inf, "()"), ("momentum", 1, "[)"), ("beta_1", 1, "[)"),
+            ("beta_2", 1, "[)"), ("validation_fraction", 1, "()"),
+        ):  # fmt: skip
+            data.check_number(name, getattr(self, name), 0, top, ends)
+        for name in ("shuffle", "verbose", "warm_start", "nesterovs_momentum", "early_stopping", "standardize"):
+            data.check_flag(name, getattr(self, name))
+        choose("activation", self.activation, ACTIVATIONS, ALIASES)
+        choose("solver", self.solver, SOLVERS)
+        choose("learning_rate", self.learning_rate, SCHEDULES)
+        choose("loss", self.loss, ("auto", *LOSSES), LOSS_ALIASES)
+        choose("output", self.output, ("auto", *OUTPUTS), ALIASES)
+        choose("dtype", self.dtype, ("float32", "float64"))
+        if self.batch_size != "auto":
+            data.check_integer("batch_size", self.batch_size, 1, 2**62)
+        self._hidden()
+
+    def _hidden(self) -> list[int]:
+        hidden = self.hidden_layer_sizes
+        if not isinstance(hidden, int | np.integer | Sequence | np.ndarray) or isinstance(hidden, str):
+            raise ValueError(f"hidden_layer_sizes must be whole numbers, as 100 or (64, 32); got {hidden!r}")
+        sizes = [hidden] if isinstance(hidden, int | np.integer) else list(hidden)
+        return [data.check_integer("hidden_layer_sizes", size, 1, 2**31 - 1) for size in sizes]
+
+    def _check_same_network(self) -> None:
+        """Refuse to go on from a network that the parameters no longer describe."""
+        held = self.network_
+        for name, now, before in (
+            ("hidden_layer_sizes", tuple(self._hidden()), held.sizes[1:-1]),
+            ("activation", {ALIASES.get(self.activation, self.activation)} if held.sizes[1:-1] else set(),
+             set(held.activations[:-1])),
+            ("dtype", self.dtype, held.dtype.name),
+        ):  # fmt: skip
+            if now != before:
+                raise ValueError(
+                    f"warm_start=True goes on with the network {held!r}, but {name} is now {getattr(self, name)!r}: "
+                    f"set it back, or fit with warm_start=False"
+                )
 
     # ---- from X, y to the network's rows and labels ----
 
@@ -186,12 +238,12 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         )
         weight = self._weights(targets, weight)
         if first:
-            self.grey_ = isinstance(X, np.ndarray) and X.dtype == np.uint8
+            self.grey_ = isinstance(X, np.ndarray) and X.dtype == np.uint8 and X.size > 0 and X.max() > HALF_GREY
             self.scale_ = Scale.of(checked, weight) if self.standardize and not self.grey_ else None
             self._learn_targets(targets, weight, classes)
         return self._scaled(checked), self._labels(targets), weight
 
-    def _checked(self, X: Any, reset: bool) -> Array:
+    def _checked(self, X: Any, reset: bool, name: str = "X") -> Array:
         """X as numbers (n, d); an error names the row and the column, where scikit-learn's would not."""
         try:
             checked: Array = validate_data(
@@ -199,10 +251,12 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             )
         except ValueError as error:
             if "could not convert string" in str(error):
-                data.as_numbers(np.asarray(X, dtype=object), "X")
+                data.as_numbers(np.asarray(X, dtype=object), name)
+            if "inhomogeneous" in str(error):
+                data.as_numbers(X, name)
             raise
         names = getattr(self, "feature_names_in_", None)
-        data.check_finite(checked, "X", None if names is None else [repr(name) for name in names])
+        data.check_finite(checked, name, None if names is None else [repr(column) for column in names])
         return checked
 
     def _rows(self, X: Any) -> Array:
@@ -218,15 +272,23 @@ class _Network(BaseEstimator):  # type: ignore[misc]
     def _split(
         self, rows: Array, labels: Floats, weight: Array | None
     ) -> tuple[Array, Floats, Array | None, tuple[Array, Floats]]:
-        if not 0 < self.validation_fraction < 1:
-            raise ValueError(f"validation_fraction must lie between 0 and 1; got {self.validation_fraction}")
-        kept, aside = train_test_split(
-            np.arange(len(rows)),
-            test_size=self.validation_fraction,
-            random_state=self._seed(),
-            stratify=self._strata(labels),
-        )
+        kept, aside = data.set_aside(len(rows), self.validation_fraction, self._seed(), self._strata(labels))
         return rows[kept], labels[kept], None if weight is None else weight[kept], (rows[aside], labels[aside])
+
+    def example(self, x: npt.ArrayLike, l: Any) -> tuple[Floats, Floats, str]:
+        """One row and its target as the network sees them, (d,) and (k,), and in words what was done to them."""
+        check_is_fitted(self)
+        own = data.as_rows(np.asarray(x).reshape(1, -1), "x", self.n_features_in_, np.dtype(np.float64))
+        target = self._check_targets([l], "l")
+        rows, labels = self._scaled(own), self._labels(target, "l")
+        if self.grey_:
+            return rows[0], labels[0], ""
+        names = getattr(self, "feature_names_in_", [f"x{i}" for i in range(own.shape[1])])
+        shown = [f"{name} = {value:g}" for name, value in zip(names, own[0], strict=True)]
+        given = ", ".join(shown if len(shown) <= 8 else [*shown[:4], "...", *shown[-3:]]) + f"; l = {l}"
+        both = " and l" if getattr(self, "target_scale_", None) is not None else ""
+        scaled = f" x{both} below are these, standardised." if self.scale_ is not None else ""
+        return rows[0], labels[0], f"Given: {given}.{scaled}"
 
     # ---- training ----
 
@@ -236,13 +298,9 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _start(self, labels: Floats) -> None:
-        hidden = self.hidden_layer_sizes
-        sizes = [hidden] if isinstance(hidden, int | np.integer) else list(hidden)
-        for size in sizes:
-            data.check_integer("hidden_layer_sizes", size, 1, 2**31 - 1)
         seed = self._seed()
         self.network_ = Network(
-            [self.n_features_in_, *sizes, labels.shape[1]],
+            [self.n_features_in_, *self._hidden(), labels.shape[1]],
             activation=self.activation,
             output=self.out_activation_,
             seed=seed,
@@ -261,9 +319,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         validation: tuple[Array, Floats] | None,
         patient: bool = True,
     ) -> None:
-        data.check_integer("max_iter", self.max_iter, 1, 2**31)
-        wanted = 200 if self.batch_size == "auto" else data.check_integer("batch_size", self.batch_size, 1, 2**62)
-        batch = min(wanted, len(rows))
+        batch = min(200 if self.batch_size == "auto" else int(self.batch_size), len(rows))
         before = self.history_
         stops = patient and (self.tol > 0 or self.early_stopping)
         watched = self.early_stopping and validation is not None
@@ -290,28 +346,33 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             n_threads=self.n_threads,
             validation=validation,
             watch="validation" if watched else "loss",
-            patience=self.n_iter_no_change if stops else None,
+            patience=self.n_iter_no_change if stops and (watched or self.solver != "lbfgs") else None,
             tol=self.tol,
             max_fun=self.max_fun,
             callback=Progress(epochs, len(rows)) if self.verbose else None,
-            state=before.state,
+            state=before.state if self.solver == getattr(self, "_solver", None) else None,
         )
+        self._solver = self.solver
         history.loss = before.loss + history.loss
         history.validation = before.validation + history.validation
         history.rate = before.rate + history.rate
         history.seconds = before.seconds + history.seconds
         self.history_ = history
-        self.loss_curve_ = history.loss
-        self.validation_curve_ = history.validation
+        self._describe_history()
+
+    def _describe_history(self) -> None:
+        history, network = self.history_, self.network_
+        self.loss_curve_, self.validation_curve_ = history.loss, history.validation
         self.loss_ = history.loss[-1] if history.loss else np.nan
-        self.best_loss_ = min(history.validation if watched else history.loss, default=np.nan)
+        watched = history.validation if self.early_stopping and history.validation else history.loss
+        self.best_loss_ = min(watched, default=np.nan)
         self.n_iter_ = history.epochs
-        self.n_layers_ = len(self.network_.sizes)
-        self.n_outputs_ = self.network_.sizes[-1]
+        self.n_layers_, self.n_outputs_ = len(network.sizes), network.sizes[-1]
 
     def _partial_fit(
         self, X: Any, y: Any, sample_weight: npt.ArrayLike | None, classes: npt.ArrayLike | None = None
     ) -> Self:
+        self.check_parameters()
         first = not hasattr(self, "network_")
         rows, labels, weight = self._examples(X, y, sample_weight, first, classes)
         if first:
@@ -361,28 +422,34 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]  # noqa: D101 (
 
     _numeric = True
 
-    def _check_targets(self, y: Any) -> Array:
-        targets = data.as_numbers(y, "y").astype(np.float64)
-        data.check_finite(targets, "y")
+    def _check_targets(self, y: Any, name: str = "y") -> Array:
+        targets = data.as_numbers(y, name).astype(np.float64)
+        data.check_finite(targets, name)
         if targets.ndim == 2 and targets.shape[1] == 1:
             warnings.warn(
                 "A column-vector y was passed when a 1d array was expected", DataConversionWarning, stacklevel=4
             )
             targets = targets[:, 0]
         if targets.ndim not in (1, 2):
-            raise data.DataError(f"y must have shape (n,) or (n, k); got {targets.shape}")
+            raise data.DataError(f"{name} must have shape (n,) or (n, k); got {targets.shape}")
         return targets
 
     def _learn_targets(self, y: Array, weight: Array | None, classes: npt.ArrayLike | None) -> None:
         self.out_activation_ = "identity" if self.output == "auto" else choose("output", self.output, OUTPUTS, ALIASES)
-        self.loss_name_ = "half_squared_error" if self.loss == "auto" else choose("loss", self.loss, LOSSES)
+        self.loss_name_ = (
+            "half_squared_error" if self.loss == "auto" else choose("loss", self.loss, LOSSES, LOSS_ALIASES)
+        )
         columns = y.reshape(len(y), -1)
-        self.single_output_ = y.ndim == 1
+        self.single_output_, self.outputs_ = y.ndim == 1, columns.shape[1]
         scaled = self.standardize and self.out_activation_ == "identity"
         self.target_scale_ = Scale.of(columns, weight) if scaled else None
 
-    def _labels(self, y: Array) -> Floats:
+    def _labels(self, y: Array, name: str = "y") -> Floats:
         columns = y.reshape(len(y), -1)
+        if columns.shape[1] != self.outputs_:
+            raise data.DataError(
+                f"{name} must have {self.outputs_} columns, as the y that was learned from first; got {columns.shape[1]}"
+            )
         scaled: Floats = columns if self.target_scale_ is None else self.target_scale_.apply(columns, self.dtype)
         return scaled
 
@@ -438,10 +505,14 @@ class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]  # noqa: D101
     class_weight: Any = None
     _numeric = False
 
-    def _check_targets(self, y: Any) -> Array:
+    def _check_targets(self, y: Any, name: str = "y") -> Array:
         targets = np.asarray(y)
         if targets.dtype.kind == "f":
-            data.check_finite(targets, "y")
+            data.check_finite(targets, name)
+        if targets.dtype.kind == "O" and targets.ndim == 1:
+            missing = [i for i, value in enumerate(targets) if value is None]
+            if missing and len(missing) < len(targets):
+                raise data.DataError(f"{name} must hold a class in each row; found None at row {missing[0]}")
         if targets.ndim == 2 and targets.shape[1] == 1:
             warnings.warn(
                 "A column-vector y was passed when a 1d array was expected", DataConversionWarning, stacklevel=4
@@ -464,7 +535,7 @@ class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]  # noqa: D101
             )
         one = self.multilabel_ or len(self.classes_) == 2
         output = None if self.output == "auto" else choose("output", self.output, OUTPUTS, ALIASES)
-        loss = None if self.loss == "auto" else choose("loss", self.loss, LOSSES)
+        loss = None if self.loss == "auto" else choose("loss", self.loss, LOSSES, LOSS_ALIASES)
         if output is None:
             needed = None if loss is None else LOSSES[loss].output
             output = needed or ("sigmoid" if one else "softmax")
@@ -472,16 +543,18 @@ class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]  # noqa: D101
             loss = {"sigmoid": "binary_cross_entropy", "softmax": "cross_entropy"}.get(output, "half_squared_error")
         self.out_activation_, self.loss_name_ = output, loss
 
-    def _labels(self, y: Array) -> Floats:
+    def _labels(self, y: Array, name: str = "y") -> Floats:
         """Return a column a class with 1 where it is the row's, or for two classes and a sigmoid the second's alone."""
         if self.multilabel_:
+            if y.shape[1:] != (len(self.classes_),):
+                raise data.DataError(f"{name} must have {len(self.classes_)} columns of 0 and 1; got shape {y.shape}")
             return np.ascontiguousarray(y, dtype=self.dtype)
         index = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
         unknown = self.classes_[index] != y
         if np.any(unknown):
             row = int(np.argmax(unknown))
             raise ValueError(
-                f"y must hold the classes {self.classes_.tolist()}; found {y[row].tolist()!r} at row {row}"
+                f"{name} must hold the classes {self.classes_.tolist()}; found {y[row].tolist()!r} at row {row}"
             )
         labels: Floats = np.eye(len(self.classes_), dtype=self.dtype)[index]
         return labels[:, 1:] if len(self.classes_) == 2 and self.out_activation_ == "sigmoid" else labels
@@ -490,6 +563,8 @@ class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]  # noqa: D101
         if self.class_weight is None:
             return weight
         balanced = compute_sample_weight(self.class_weight, y)
+        if not (np.isfinite(balanced).all() and (balanced >= 0).all() and balanced.any()):
+            raise ValueError(f"class_weight must hold numbers of 0 or more, not all 0; got {self.class_weight!r}")
         return np.asarray(balanced if weight is None else balanced * weight)
 
     def _strata(self, labels: Floats) -> Array | None:

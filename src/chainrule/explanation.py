@@ -11,6 +11,7 @@ import numpy as np
 
 from chainrule.functions import Array
 
+AGREE = 1e-5  # what differences of steps of 6e-6 hold easily, and no wrong derivative does
 SHOWN = 6  # entries of an array in TeX: half of them at either end of each axis
 
 
@@ -60,6 +61,7 @@ class Explanation:
     x: Array
     l: Array
     steps: tuple[Step, ...]
+    note: str = ""  # how x and l were scaled; where there is no derivative
 
     @property
     def error(self) -> float:
@@ -68,7 +70,10 @@ class Explanation:
 
     def __getitem__(self, symbol: str) -> Array:
         """Return the value of a symbol, as "∂ε/∂V"."""
-        return next(step.value for step in self.steps if step.symbol == symbol)
+        for step in self.steps:
+            if step.symbol == symbol:
+                return step.value
+        raise KeyError(f"{symbol!r}; there are {', '.join(dict.fromkeys(s.symbol for s in self.steps))}")
 
     def __str__(self) -> str:
         return self.text()
@@ -78,7 +83,7 @@ class Explanation:
 
     def text(self) -> str:
         """Return the derivation as plain text."""
-        lines = [f"{self.network}", f"x = {_numbers(self.x)}    l = {_numbers(self.l)}", ""]
+        lines = [self.network, *self.note.splitlines(), f"x = {_numbers(self.x)}    l = {_numbers(self.l)}", ""]
         for step in self.steps:
             inserted = f" = {step.inserted}" if step.inserted else ""
             head = f"{f'({step.number})':>5}  {step.symbol} = {step.formula}{inserted}"
@@ -90,8 +95,12 @@ class Explanation:
                 checked = int((~np.isnan(step.difference)).sum())
                 part = "" if checked == step.value.size else f" ({checked} of {step.value.size} entries)"
                 lines.append(_indent(_numbers(step.difference), "check: "))
-                lines.append(f"       by central differences; apart by {step.error:.0e}, relative{part}")
-        lines += ["", f"All derivatives agree with central differences of ε within {self.error:.0e}."]
+                lines.append(f"       by central differences (59); apart by {step.error:.0e}, relative{part}")
+        apart = [step.symbol for step in self.steps if not step.error < AGREE]
+        if apart:
+            lines += ["", f"NOT in agreement with central differences (59) of ε: {', '.join(dict.fromkeys(apart))}."]
+        else:
+            lines += ["", f"All derivatives agree with central differences (59) of ε within {self.error:.0e}."]
         return "\n".join(lines)
 
     def latex(self) -> str:
@@ -99,7 +108,11 @@ class Explanation:
         rows = []
         for step in self.steps:
             inserted = f" = {_tex_text(step.inserted)}" if step.inserted else ""
-            check = "" if step.difference is None else rf"\quad (\text{{differences: }} {_tex_error(step.error)})"
+            check = ""
+            if step.difference is not None:
+                check = (
+                    rf"\quad \Bigl(\text{{differences: }} {_tex_array(step.difference)} {_tex_error(step.error)}\Bigr)"
+                )
             rows.append(rf"({step.number})\quad {step.tex}{inserted} &= {_tex_array(step.value)}{check}")
         return "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}"
 
@@ -120,6 +133,7 @@ class Explanation:
         ]
         record = {
             "network": self.network,
+            "note": self.note,
             "x": self.x.tolist(),
             "l": self.l.tolist(),
             "steps": steps,

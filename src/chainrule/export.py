@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Model: TypeAlias = Network | Regressor | Classifier
 
 FORMAT = 1
+OF_THE_RUN = ("n_threads", "verbose", "engine")  # parameters that do not change what was learned: not saved
 KINDS = ("Network", "Regressor", "Classifier")
 
 
@@ -53,6 +54,10 @@ def save(model: Model, path: str | os.PathLike[str], notes: dict[str, Any] | Non
     if not isinstance(model, Network) and not hasattr(model, "network_"):
         raise ValueError(f"this {kind} has learned nothing yet: call fit before save")
     network: Network = model if isinstance(model, Network) else model.network_
+    if not np.isfinite(network.parameters).all():
+        raise ValueError(
+            f"this {kind} holds parameters that are not finite numbers; a model file would not be read again"
+        )
     tensors: dict[str, npt.NDArray[Any]] = {}
     for k, layer in enumerate(network.layers):
         tensors[f"layers.{k}.weights"] = np.ascontiguousarray(layer.weights)
@@ -79,12 +84,17 @@ def _describe(model: Regressor | Classifier) -> dict[str, Any]:
     """Return what of an estimator is neither tensor nor network, as JSON values."""
     parameters = {k: _plain(v) for k, v in model.get_params(deep=False).items()}
     described: dict[str, Any] = {
-        "parameters": {k: v for k, v in parameters.items() if v is not None},
+        "parameters": {k: v for k, v in parameters.items() if v is not None and k not in OF_THE_RUN},
         "loss": model.loss_name_,
         "grey": bool(model.grey_),
         "features": [str(name) for name in getattr(model, "feature_names_in_", [])],
-        "loss_curve": [float(e) for e in model.history_.loss],
-        "validation_curve": [float(e) for e in model.history_.validation],
+        "history": {
+            "loss": [float(e) for e in model.history_.loss],
+            "validation": [float(e) for e in model.history_.validation],
+            "rate": [float(e) for e in model.history_.rate],
+            "ending": model.history_.ending,
+            "best_epoch": model.history_.best_epoch,
+        },
     }
     if hasattr(model, "classes_"):
         described["classes"] = model.classes_.tolist()
@@ -106,8 +116,11 @@ def _plain(value: Any) -> Any:
 
 def replace(path: Path, content: bytes) -> None:
     """Write beside the target, flush to the disk, then rename: a reader sees the old file or the whole new one."""
-    if not path.absolute().parent.is_dir():
-        raise FileNotFoundError(f"{path}: the folder {path.absolute().parent} does not exist; make it first")
+    path = path.resolve()  # a link stays one
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path}: is {'a folder' if path.is_dir() else 'no ordinary file'}; name a file")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path}: the folder {path.parent} does not exist; make it first")
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -165,7 +178,7 @@ def read(path: str | os.PathLike[str]) -> tuple[Model, dict[str, Any]]:
         return _restore(meta, tensors), dict(meta["notes"])
     except DataError:
         raise
-    except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise DataError(
             f"{file}: its description and its numbers do not fit ({error!r}); it may be forged or damaged"
         ) from None
@@ -211,6 +224,7 @@ def _restore_estimator(
     if isinstance(parameters.get("hidden_layer_sizes"), list):
         parameters["hidden_layer_sizes"] = tuple(parameters["hidden_layer_sizes"])
     model: Regressor | Classifier = known(**parameters)
+    model.check_parameters()
 
     def scale(name: str, size: int) -> Scale | None:
         if f"{name}.mean" not in tensors:
@@ -229,12 +243,10 @@ def _restore_estimator(
     model.grey_ = bool(described["grey"])
     model.loss_name_ = check_loss(described["loss"], network.activations[-1])
     model.out_activation_ = network.activations[-1]
-    model.history_ = History(
-        [float(e) for e in described["loss_curve"]], [float(e) for e in described["validation_curve"]]
-    )
-    model.loss_curve_, model.validation_curve_ = model.history_.loss, model.history_.validation
-    model.n_iter_ = model.history_.epochs
-    model.n_layers_, model.n_outputs_ = len(network.sizes), network.sizes[-1]
+    past = described["history"]
+    loss, seen, rate = ([float(e) for e in past[name]] for name in ("loss", "validation", "rate"))
+    model.history_ = History(loss, seen, rate, [0.0] * len(loss), str(past["ending"]), int(past["best_epoch"]))
+    model._describe_history()
     model._seed_ = network.seed
     if described["features"]:
         if len(described["features"]) != network.sizes[0]:
@@ -251,6 +263,7 @@ def _restore_estimator(
             raise ValueError(f"{len(model.classes_)} classes for {network.sizes[-1]} outputs")
     else:
         model.target_scale_ = scale("target", network.sizes[-1])
+        model.outputs_ = network.sizes[-1]
         model.single_output_ = bool(described["single_output"])
     _nothing_left(tensors)
     return model

@@ -1,6 +1,6 @@
 """Activations and losses: value, derivative and formula on adjacent lines. Numbers are those of docs/derivation.md.
 
-It is pure NumPy in float64 and serves the textbook engine and `explain`; the native engine has its own (core/kernels.cpp),
+It is pure NumPy in float64 and serves the textbook engine and `explain`; the native engine has its own (core/functions.hpp),
 compared with these by the tests.
 """
 
@@ -104,6 +104,7 @@ ACTIVATIONS: Mapping[str, Activation] = {
         r"\Phi(p) + p\,\varphi(p)",
     ),
 }
+LOSS_ALIASES = {"squared_error": "half_squared_error", "log_loss": "cross_entropy"}
 ALIASES = {"logistic": "sigmoid", "linear": "identity", "swish": "silu"}
 OUTPUTS = (*ACTIVATIONS, "softmax")
 
@@ -185,9 +186,19 @@ def choose(argument: str, value: object, allowed: Iterable[str], aliases: Mappin
     raise ValueError(f"{argument} must be one of {', '.join(names)}; got {value!r}.{hint}")
 
 
+def check_labels(labels: npt.NDArray[np.floating], name: str, loss: str) -> None:
+    """Refuse labels that a cross-entropy has no meaning for: below 0 or, for the binary one, above 1."""
+    highest = {"binary_cross_entropy": 1.0, "cross_entropy": np.inf}.get(loss)
+    if highest is not None and labels.size and not (labels.min() >= 0 and labels.max() <= highest):
+        row, column = np.argwhere((labels < 0) | (labels > highest))[0].tolist()
+        raise ValueError(
+            f"{name} must hold probabilities for loss={loss!r}; found {labels[row, column]:g} at row {row}, column {column}"
+        )
+
+
 def check_loss(loss: str, output: str) -> str:
     """Return the loss's name, checked against the activation of the output layer."""
-    name = choose("loss", loss, LOSSES)
+    name = choose("loss", loss, LOSSES, LOSS_ALIASES)
     needed = LOSSES[name].output
     if needed is not None and output != needed:
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -10,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule import data, engines, reference
-from chainrule.functions import ACTIVATIONS, ALIASES, OUTPUTS, check_loss, choose
+from chainrule.functions import ACTIVATIONS, ALIASES, OUTPUTS, check_labels, check_loss, choose
 from chainrule.generator import uniform
 
 Floats = npt.NDArray[np.floating]
-BOUNDED = ("sigmoid", "tanh", "identity", "softmax")  # initial values after Glorot (60); the others after He (61)
+GLOROT = ("sigmoid", "tanh", "identity", "softmax")  # initial values after Glorot (60); the others after He (61)
 LETTERS = {"V": (0, "weights"), "v": (0, "bias"), "U": (1, "weights"), "u": (1, "bias")}
 
 
@@ -84,9 +85,10 @@ class Network:
             choose("output", output, OUTPUTS, ALIASES),
         )
         self.seed = data.check_integer("seed", seed, 0, 2**64 - 1)
-        self.dtype: np.dtype[Any] = np.dtype(choose("dtype", np.dtype(dtype).name, ("float32", "float64")))
+        self.dtype: np.dtype[Any] = _check_dtype(dtype)
         self.engine = engines.resolve(engine)
         n_parameters = sum(o * (i + 1) for i, o in pairwise(self.sizes))
+        _check_memory(n_parameters * self.dtype.itemsize, self.name)
         self._parameters: Floats = np.zeros(n_parameters, dtype=self.dtype)
         self.layers = self._views()
         self.initialise(seed)
@@ -99,7 +101,7 @@ class Network:
         """Set the weights to the initial values of a seed, and the biases to 0; (60), (61)."""
         for k, layer in enumerate(self.layers):
             n_out, n_in = layer.weights.shape
-            bound = np.sqrt(6 / (n_in + n_out)) if layer.activation in BOUNDED else np.sqrt(6 / n_in)
+            bound = np.sqrt(6 / (n_in + n_out)) if layer.activation in GLOROT else np.sqrt(6 / n_in)
             layer.weights[:] = (bound * (2 * uniform(seed, k, n_out * n_in) - 1)).reshape(n_out, n_in)
             layer.bias[:] = 0
 
@@ -146,6 +148,9 @@ class Network:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self.engine = engines.resolve(
+            None if self.engine == "native" and not engines.instruction_sets() else self.engine
+        )
         self.layers = self._views()
 
     def predict(self, X: npt.ArrayLike, *, n_threads: int = 1) -> Floats:
@@ -205,8 +210,10 @@ class Network:
         loss = check_loss(loss, self.activations[-1])
         rows, labels, weight = self.examples(X, L, sample_weight)
         n_threads = data.check_integer("n_threads", n_threads, 1, 1024)
+        l2 = data.check_number("l2", l2, 0, np.inf, "[)")
+        check_labels(labels, "L", loss)
         value, gradient = engines.load(self.engine).loss_and_gradient(
-            self._parameters, self.sizes, self.activations, rows, labels, loss, float(l2), weight, n_threads
+            self._parameters, self.sizes, self.activations, rows, labels, loss, l2, weight, n_threads
         )
         return value, gradient
 
@@ -215,8 +222,31 @@ class Network:
     ) -> tuple[npt.NDArray[np.generic], Floats, Floats | None]:
         """Inputs (n, d), labels (n, k) and weights (n,) with mean 1, checked, as the engines take them."""
         rows = data.as_rows(X, "X", self.sizes[0], self.dtype)
+        if not len(rows):
+            raise data.DataError("X has no rows; at least one example is needed")
         labels = data.as_labels(L, "L", len(rows), self.sizes[-1], self.dtype)
         return rows, labels, data.as_weights(sample_weight, len(rows), self.dtype)
+
+
+def _check_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
+    try:
+        name = "None" if dtype is None else np.dtype(dtype).name
+    except TypeError:
+        name = str(dtype)
+    return np.dtype(choose("dtype", name, ("float32", "float64")))
+
+
+def _check_memory(parameters: int, name: str) -> None:
+    """Refuse a network that this machine cannot hold twice, as training does, before the system kills the process."""
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not every system tells
+        return
+    if 2 * parameters > memory:
+        raise ValueError(
+            f"sizes {name} ask for {parameters / 1e9:.3g} GB of parameters, twice while it learns; this machine has "
+            f"{memory / 1e9:.3g} GB. Use fewer units"
+        )
 
 
 def _check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from chainrule.data import as_numbers, check_integer, check_number
 from chainrule.functions import choose
 
 Array = npt.NDArray[np.float64]
@@ -46,13 +47,19 @@ def gradient_descent(
     >>> gradient_descent(lambda x: 2 * x, start=1.0, rate=0.25, steps=3)  # ε = x²
     array([1.   , 0.5  , 0.25 , 0.125])
     """
-    m = np.array(start, dtype=np.float64)
-    if steps < 0:
-        raise ValueError(f"steps must be 0 or more; got {steps}")
+    m = np.asarray(as_numbers(start, "start"), dtype=np.float64)
+    if not np.isfinite(m).all():
+        raise ValueError(f"start must hold finite numbers; got {start!r}")
+    steps = check_integer("steps", steps, 0, 2**62)
+    rate = check_number("rate", rate, -np.inf, np.inf, "()")
     path = np.empty((steps + 1, *m.shape))
     path[0] = m
     for t in range(steps):
-        slope = np.asarray(derivative(path[t].copy() if m.shape else path[t]), dtype=np.float64)
+        slope = np.asarray(
+            as_numbers(derivative(path[t].copy() if m.shape else path[t]), "derivative"), dtype=np.float64
+        )
+        if np.isnan(slope).any():
+            raise FloatingPointError(f"gradient_descent: the derivative is NaN in step {t + 1}, at m = {path[t]}")
         if slope.shape != m.shape:
             raise ValueError(f"derivative must return numbers of the shape of start, {m.shape}; got {slope.shape}")
         with np.errstate(over="ignore", invalid="ignore"):  # reported below, with its remedy

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule import data, engines
-from chainrule.functions import check_loss, choose
+from chainrule.functions import check_labels, check_loss, choose
 from chainrule.network import Floats, Network
 from chainrule.optimizers import State, step_of
 
@@ -39,7 +39,8 @@ class History:
     seconds : list of float
         Duration of each epoch, validation included.
     ending : str
-        finished: all epochs were run; converged: the loss stopped falling; interrupted: by Ctrl-C.
+        finished: all epochs were run; converged: the loss stopped falling; stopped: by the callback; interrupted: by
+        Ctrl-C.
     best_epoch : int
         The epoch (from 1) whose parameters the network holds.
     state : State
@@ -77,6 +78,29 @@ class Patience:
         self.waited = self.waited + 1 if loss > self.best - self.tol else 0
         self.best = min(self.best, loss)
         return self.waited > self.epochs
+
+
+@dataclass
+class Best:
+    """Keeps the parameters of the epoch with the lowest validation loss."""
+
+    network: Network
+    history: History
+    lowest: float = np.inf
+    epoch: int = 0
+    parameters: Floats | None = None
+
+    def look(self) -> None:
+        """Compare the last epoch with the best."""
+        if self.history.validation[-1] < self.lowest:
+            self.lowest, self.epoch = self.history.validation[-1], self.history.epochs
+            self.parameters = self.network.parameters.copy()
+
+    def restore(self) -> None:
+        """Give the network the parameters of the best epoch, if there was one."""
+        if self.parameters is not None:
+            self.network.parameters = self.parameters
+            self.history.best_epoch = self.epoch
 
 
 def train(
@@ -147,10 +171,10 @@ def train(
     validation : (X, L), optional
         Its loss is in `history.validation`.
     watch : {"validation", "loss"}, optional
-        What patience watches; default: the validation loss where there is a set. Watching that, the network ends with the
-        parameters of its best epoch.
+        What decides; default: the validation loss where there is a set. The network then ends with the parameters of the
+        epoch where that was lowest.
     patience : int, optional
-        Stop when this many epochs in a row have not lowered the loss by `tol`.
+        Stop when more than this many epochs in a row have not lowered the loss by `tol` (scikit-learn's rule).
     tol : float, default 1e-4
     max_fun : int, default 15000
         Loss evaluations of lbfgs at the most.
@@ -182,51 +206,77 @@ def train(
     >>> history.loss[0] > history.loss[-1]
     True
     """
+    if not isinstance(network, Network):
+        raise TypeError(f"network must be a Network; got {type(network).__name__}; an estimator has its own fit")
+    if network.activations[-1] == "softmax" and network.sizes[-1] == 1:
+        raise ValueError("output='softmax' of one output is always 1: there is nothing to learn; use output='sigmoid'")
     loss = check_loss(loss, network.activations[-1])
-    step = step_of(solver, momentum, nesterov)
+    momentum = data.check_number("momentum", momentum, 0, 1, "[)")
+    step = step_of(solver, momentum, data.check_flag("nesterov", nesterov))
     schedule = choose("schedule", schedule, SCHEDULES)
     rows, labels, weight = network.examples(X, L, sample_weight)
     rate = _check_rate(learning_rate, step)
     n = len(rows)
-    if n == 0:
-        raise data.DataError("X has no rows; at least one example is needed")
     batch_size = n if solver == "gradient_descent" else data.check_integer("batch_size", batch_size, 1, 2**62)
     epochs = data.check_integer("epochs", epochs, 0, 2**31)
     n_threads = data.check_integer("n_threads", n_threads, 1, 1024)
     seed = data.check_integer("seed", seed, 0, 2**64 - 1)
-    for name, value, top in (("momentum", momentum, 1), ("beta1", beta1, 1), ("beta2", beta2, 1), ("l2", l2, np.inf)):
-        if not 0 <= value < top:
-            raise ValueError(f"{name} must be at least 0 and below {top}; got {value}")
-    check = None if validation is None else network.examples(*validation)
-    history = History(state=state if state is not None else State.start(step, network.parameters))
-    if solver == "lbfgs":
-        _lbfgs(network, rows, labels, weight, loss, l2, epochs, tol, max_fun, n_threads, check, callback, history)
-        return history
-
-    memory = history.state
-    assert memory is not None
-    fresh = State.start(step, network.parameters)
-    if (memory.velocity.shape, memory.square.shape) != (fresh.velocity.shape, fresh.square.shape):
-        raise ValueError("state is that of another solver or network; pass one that the same settings returned")
-    engine = engines.load(network.engine)
-    waiting = None if patience is None else Patience(patience, tol)
+    beta1, beta2 = data.check_number("beta1", beta1, 0, 1, "[)"), data.check_number("beta2", beta2, 0, 1, "[)")
+    epsilon, l2 = data.check_number("epsilon", epsilon, 0, np.inf, "()"), data.check_number("l2", l2, 0, np.inf, "[)")
+    tol, power_t = data.check_number("tol", tol, 0, np.inf), data.check_number("power_t", power_t, 0, np.inf, "[)")
+    shuffle = data.check_flag("shuffle", shuffle)
+    check_labels(labels, "L", loss)
+    check = _check_validation(network, validation)
     watched = choose("watch", watch or ("validation" if check is not None else "loss"), ("validation", "loss"))
     if watched == "validation" and check is None:
         raise ValueError("watch='validation' needs a validation set: validation=(X, L)")
-    best = network.parameters.copy() if watched == "validation" and waiting is not None else None
-    lowest = np.inf
-    stepwise = not (check is None and waiting is None and callback is None and schedule == "constant")
-    base = rate
+    waiting = None if patience is None else Patience(data.check_integer("patience", patience, 1, 2**62), tol)
+    if state is not None and not isinstance(state, State):
+        raise TypeError(f"state must be the `state` of an earlier call's history; got {type(state).__name__}")
+    engine = engines.load(network.engine)
+    history = History(state=state if state is not None else State.start(step, network.parameters))
+    best = Best(network, history) if watched == "validation" else None
+
+    def judge() -> bool:
+        """Look at the validation set after an epoch; True when the patience is at its end."""
+        history.best_epoch = history.epochs
+        if check is not None:
+            history.validation.append(mean_loss(loss, network.predict(check[0], n_threads=n_threads), check[1]))
+        if best is not None:
+            best.look()
+        return waiting is not None and waiting.exhausted(getattr(history, watched)[-1])
+
     try:
+        if solver == "lbfgs":
+            doubles = labels.astype(np.float64), None if weight is None else weight.astype(np.float64)
+
+            def loss_of(m: Floats) -> tuple[float, Floats]:
+                value, gradient = engine.loss_and_gradient(
+                    m, network.sizes, network.activations, rows, doubles[0], loss, l2, doubles[1], n_threads
+                )
+                return value, gradient
+
+            limits = {"maxiter": epochs, "maxfun": data.check_integer("max_fun", max_fun, 1, 2**62), "gtol": tol}
+            _lbfgs(network, loss_of, judge, callback, history, limits)
+            return history
+
+        memory = history.state
+        assert memory is not None
+        fresh = State.start(step, network.parameters)
+        kept = [(a.shape, a.dtype) for a in (memory.velocity, memory.square)]
+        if kept != [(a.shape, a.dtype) for a in (fresh.velocity, fresh.square)]:
+            raise ValueError("state is that of another solver or network; pass one that the same settings returned")
+        stepwise = not (check is None and waiting is None and callback is None and schedule == "constant")
+        base = rate
         while history.epochs < epochs and history.ending == "finished":
             started = time.perf_counter()
             if schedule == "invscaling":
                 rate = base / (1 + memory.epochs * n) ** power_t
-            count = 1 if stepwise else epochs
             losses, ending = engine.run_epochs(
                 network.parameters, network.sizes, network.activations, rows, labels, loss, step,
-                memory.velocity, memory.square, memory.powers, batch_size, count, memory.epochs, rate, momentum,
-                beta1, beta2, epsilon, l2, weight, shuffle and solver != "gradient_descent", seed, n_threads,
+                memory.velocity, memory.square, memory.powers, batch_size, 1 if stepwise else epochs, memory.epochs,
+                rate, momentum, beta1, beta2, epsilon, l2, weight, shuffle and solver != "gradient_descent", seed,
+                n_threads,
             )  # fmt: skip
             memory.epochs += len(losses)
             history.loss += losses
@@ -237,30 +287,23 @@ def train(
                     f"try learning_rate={rate / 10:g}, or look for outliers in the data. "
                     f"The network keeps the parameters of the last step before"
                 )
-            if check is not None and losses:
-                history.validation.append(mean_loss(loss, network.predict(check[0], n_threads=n_threads), check[1]))
+            exhausted = bool(losses) and judge()
             history.seconds += [(time.perf_counter() - started) / max(len(losses), 1)] * len(losses)
-            history.best_epoch = history.epochs
             if ending == "interrupted":
                 history.ending = ending
-            elif losses:
-                judged = history.validation[-1] if watched == "validation" else history.loss[-1]
-                if best is not None and judged < lowest:
-                    lowest, best = judged, network.parameters.copy()
-                    best_epoch = history.epochs
-                if waiting is not None and waiting.exhausted(judged):
-                    if schedule == "adaptive" and rate > SMALLEST_RATE:
-                        rate, waiting.waited = rate / 5, 0
-                    else:
-                        history.ending = "converged"
-                if callback is not None and callback(history):
-                    break
+            elif exhausted and schedule == "adaptive" and rate > SMALLEST_RATE:
+                assert waiting is not None
+                rate, waiting.waited = rate / 5, 0
+            elif exhausted:
+                history.ending = "converged"
+            if losses and callback is not None and callback(history) and history.ending == "finished":
+                history.ending = "stopped"
     except KeyboardInterrupt:  # between two calls of the engine
         history.ending = "interrupted"
-    if best is not None and lowest < np.inf:
-        network.parameters = best
-        history.best_epoch = best_epoch
-    _warn_if_interrupted(history, epochs)
+    finally:
+        if best is not None:
+            best.restore()
+        _warn_if_interrupted(history, epochs)
     return history
 
 
@@ -272,6 +315,20 @@ def mean_loss(loss: str, Z: Floats, L: Floats) -> float:
     z = np.clip(z, PROBABILITY, 1 - PROBABILITY)
     entropy = -l * np.log(z) if loss == "cross_entropy" else -l * np.log(z) - (1 - l) * np.log1p(-z)
     return float(entropy.sum(axis=1).mean())
+
+
+def _check_validation(
+    network: Network, validation: tuple[npt.ArrayLike, npt.ArrayLike] | None
+) -> tuple[npt.NDArray[np.generic], Floats, Floats | None] | None:
+    if validation is None:
+        return None
+    if not isinstance(validation, tuple | list) or len(validation) != 2:
+        raise ValueError(f"validation must be a pair (X, L); got {type(validation).__name__}")
+    try:
+        check = network.examples(*validation)
+    except data.DataError as error:
+        raise data.DataError(f"validation: {error}") from None
+    return check
 
 
 def _check_rate(learning_rate: float | None, step: str) -> float:
@@ -295,32 +352,17 @@ def _warn_if_interrupted(history: History, epochs: int) -> None:
 
 def _lbfgs(
     network: Network,
-    rows: npt.NDArray[np.generic],
-    labels: Floats,
-    weight: Floats | None,
-    loss: str,
-    l2: float,
-    epochs: int,
-    tol: float,
-    max_fun: int,
-    n_threads: int,
-    check: tuple[npt.NDArray[np.generic], Floats, Floats | None] | None,
+    loss_of: Callable[[Floats], tuple[float, Floats]],
+    judge: Callable[[], bool],
     callback: Callback | None,
     history: History,
+    limits: dict[str, float],
 ) -> None:
     """SciPy's L-BFGS over loss and gradient, in float64: its line search needs more digits than float32 has."""
     from scipy.optimize import OptimizeResult, minimize
 
-    engine = engines.load(network.engine)
-    labels = labels.astype(np.float64)
-    weight = None if weight is None else weight.astype(np.float64)
-
-    def both(m: Floats) -> tuple[float, Floats]:
-        value, gradient = engine.loss_and_gradient(
-            m, network.sizes, network.activations, rows, labels, loss, l2, weight, n_threads
-        )
-        return value, gradient
-
+    if limits["maxiter"] == 0:
+        return
     started = time.perf_counter()
 
     def iterated(intermediate_result: OptimizeResult) -> None:
@@ -328,28 +370,24 @@ def _lbfgs(
         network.parameters = intermediate_result.x
         history.loss.append(float(intermediate_result.fun))
         history.rate.append(1.0)
-        if check is not None:
-            history.validation.append(mean_loss(loss, network.predict(check[0], n_threads=n_threads), check[1]))
+        exhausted = judge()
         history.seconds.append(time.perf_counter() - started)
-        history.best_epoch = history.epochs
-        started = time.perf_counter()
-        if callback is not None and callback(history):
+        stopped = callback is not None and callback(history)
+        if stopped or exhausted:
+            history.ending = "converged" if exhausted else "stopped"
             raise StopIteration
+        started = time.perf_counter()
 
-    try:
-        result = minimize(
-            both, network.parameters.astype(np.float64), jac=True, method="L-BFGS-B", callback=iterated,
-            options={"maxiter": epochs, "maxfun": max_fun, "gtol": tol},
-        )  # fmt: skip
-        if not np.isfinite(result.fun):
-            raise FloatingPointError(
-                "training diverged: the loss is not finite; look for outliers in the data, or scale it"
-            )
-        network.parameters = result.x
-        history.ending = "converged" if result.success else "finished"
-    except KeyboardInterrupt:
-        history.ending = "interrupted"
-    _warn_if_interrupted(history, epochs)
+    result = minimize(
+        loss_of, network.parameters.astype(np.float64), jac=True, method="L-BFGS-B", callback=iterated, options=limits
+    )
+    if not np.isfinite(result.fun):
+        raise FloatingPointError(
+            "training diverged: the loss is not finite; look for outliers in the data, or scale it"
+        )
+    network.parameters = result.x
+    if result.success and history.ending == "finished":
+        history.ending = "converged"
 
 
 class Progress:
