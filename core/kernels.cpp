@@ -178,8 +178,8 @@ CHAINRULE_INLINE void steps(const Rule<T>& r, T decay, const Parameters<T>& m, i
     if constexpr (S == Step::descent) {                   // (41)
       theta = fma(-rate, gradient, theta);
     } else if constexpr (S == Step::adam) {  // (44, 45, 46)
-      Vec<T> mean = fma(splat(r.beta1), load(m.velocity + at), splat(T(1) - r.beta1) * gradient);
-      Vec<T> square = fma(splat(r.beta2), load(m.square + at), splat(T(1) - r.beta2) * (gradient * gradient));
+      Vec<T> mean = fma(splat(r.beta1), load(m.velocity + at), splat(r.rest1) * gradient);
+      Vec<T> square = fma(splat(r.beta2), load(m.square + at), splat(r.rest2) * (gradient * gradient));
       store<T>(m.velocity + at, mean);
       store<T>(m.square + at, square);
       Vec<T> root = square_root(square * splat(r.unbias2)) + splat(r.epsilon);

@@ -29,7 +29,8 @@ struct Rule {
   T rate;                                     // α
   T decay;                                    // λ, of the weights; never of the biases
   T momentum;                                 // μ
-  T beta1, beta2, epsilon, unbias1, unbias2;  // unbias = 1 / (1 − β^t)
+  T beta1, beta2, rest1, rest2, epsilon;      // rest = 1 − β
+  T unbias1, unbias2;                         // 1 / (1 − β^t)
 };
 template <class T>
 struct Parameters {  // packed; the last three are what the rule needs, else null
@@ -56,7 +57,7 @@ struct Kernels {
   void (*loss)(Activation activation, Loss loss, int64_t outputs, int64_t rows, int64_t begin, int64_t end, const T* L,
                const T* weight, T scale, T* Q, double* row_loss);
   // (36) ∂ε/∂y = Wᵀ ∂ε/∂p and (37) D = ∂ε/∂y ⊙ σ′ for panels of the layer's inputs, whose activation is `below` and
-  // whose values are Y and slope; scratch holds padded(out) * width numbers
+  // whose values are Y and slope; scratch holds out * width numbers
   void (*backward)(const Layer& layer, const T* packed, const T* dP, int64_t rows, int64_t first, int64_t last,
                    Activation below, const T* Y, const T* slope, T* scratch, T* D);
   // (34, 35, 40) ∂ε/∂W = Σ ∂ε/∂p ⊗ a, ∂ε/∂b = Σ ∂ε/∂p over the rows, and with it the rule's step (41..46) on W and b.

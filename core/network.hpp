@@ -12,7 +12,7 @@ namespace chainrule {
 enum class Activation : int { identity, sigmoid, tanh, relu, softplus, silu, gelu, softmax };
 enum class Loss : int { half_squared_error, binary_cross_entropy, cross_entropy };
 
-// σ′ of these cannot be had from y = σ(p) cheaply and without loss of digits: the forward pass stores it beside y.
+// σ′ of these cannot be had from y = σ(p): the forward pass stores it beside y.
 constexpr bool has_slope(Activation a) {
   return a == Activation::softplus || a == Activation::silu || a == Activation::gelu;
 }

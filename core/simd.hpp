@@ -141,11 +141,15 @@ template <class T>
 struct Table;
 template <>
 struct Table<float> {
-  static constexpr auto &EXP = EXP_FLOAT, &ATANH = ATANH_FLOAT, &ERFC = ERFC_FLOAT;
+  static constexpr auto& EXP = EXP_FLOAT;
+  static constexpr auto& ATANH = ATANH_FLOAT;
+  static constexpr auto& ERFC = ERFC_FLOAT;
 };
 template <>
 struct Table<double> {
-  static constexpr auto &EXP = EXP_DOUBLE, &ATANH = ATANH_DOUBLE, &ERFC = ERFC_DOUBLE;
+  static constexpr auto& EXP = EXP_DOUBLE;
+  static constexpr auto& ATANH = ATANH_DOUBLE;
+  static constexpr auto& ERFC = ERFC_DOUBLE;
 };
 
 // x = n ln 2 + r with |r| <= ln 2 / 2; then e^x = scale + scale * part with scale = 2^n and part = e^r - 1. The part keeps
@@ -171,7 +175,7 @@ CHAINRULE_INLINE Vec<T> exp(Vec<T> x) {
   auto e = exponential<T>(x);
   return fma(e.scale, e.part, e.scale);
 }
-// (3) σ(x) = 1 / (1 + e^−x)
+// (2) σ(x) = 1 / (1 + e^−x)
 template <class T>
 CHAINRULE_INLINE Vec<T> sigmoid(Vec<T> x) {
   return splat(T(1)) / (splat(T(1)) + exp<T>(-x));

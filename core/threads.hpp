@@ -3,6 +3,8 @@
 #pragma once
 #include <atomic>
 #include <cstdint>
+#include <stdexcept>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -18,6 +20,14 @@ struct Range {
 // Part t of n things shared by `threads`.
 inline Range share(int64_t n, int t, int threads) { return {n * t / threads, n * (t + 1) / threads}; }
 
+inline void pause() {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
 class Barrier {
  public:
   explicit Barrier(int threads) : threads_(threads) {}
@@ -30,12 +40,10 @@ class Barrier {
       round_.notify_all();
       return;
     }
-    // A step takes microseconds: spin for about twenty of them, then sleep, so that a busy machine is not blocked.
+    // A step takes microseconds: spin for some tens of them, then sleep, so that a busy machine is not blocked.
     for (int spin = 0; spin < 4000; spin++) {
       if (round_.load(std::memory_order_acquire) != round) return;
-#if defined(__x86_64__)
-      _mm_pause();
-#endif
+      pause();
     }
     round_.wait(round, std::memory_order_acquire);
   }
@@ -46,11 +54,31 @@ class Barrier {
   alignas(64) std::atomic<uint32_t> round_{0};
 };
 
-// f(0) here and f(1) .. f(threads - 1) on threads of their own; f does not throw.
+// f(0) here and f(1) .. f(threads - 1) on threads of their own; f does not throw. None begins before all are there: were one
+// missing, the others would wait for it at the first barrier.
 template <class F>
 void run_together(int threads, const F& f) {
+  enum : int { wait, go, leave };
+  std::atomic<int> gate{wait};
   std::vector<std::thread> others;
-  for (int t = 1; t < threads; t++) others.emplace_back([&f, t] { f(t); });
+  auto open = [&](int how) {
+    gate.store(how, std::memory_order_release);
+    gate.notify_all();
+  };
+  try {
+    others.reserve(threads - 1);
+    for (int t = 1; t < threads; t++)
+      others.emplace_back([&f, &gate, t] {
+        gate.wait(wait, std::memory_order_acquire);
+        if (gate.load(std::memory_order_acquire) == go) f(t);
+      });
+  } catch (const std::exception& error) {
+    open(leave);
+    for (auto& other : others) other.join();
+    throw std::runtime_error("n_threads: the system does not give " + std::to_string(threads) + " threads (" +
+                             error.what() + "); ask for fewer");
+  }
+  open(go);
   f(0);
   for (auto& other : others) other.join();
 }

@@ -55,7 +55,7 @@ Buffer<T> packed(const Kernels<T>& kernels, const Network& net, const T* flat) {
   return to;
 }
 
-// Asks at most every few tens of milliseconds, however short or long the steps are.
+// Asks every thirty milliseconds or so: looks at the clock once in some millions of operations, whatever a step takes.
 class Watch {
  public:
   explicit Watch(const Interrupted& interrupted) : interrupted_(interrupted) {}
@@ -73,6 +73,12 @@ class Watch {
   const Interrupted& interrupted_;
   double flops_ = 0;
   std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+// A thread's place in the team, and how often it has met the others.
+struct Seat {
+  int t;
+  unsigned meetings = 0;
 };
 
 // One chunk of rows through the network and back, by all threads together.
@@ -104,7 +110,6 @@ class Pass {
       values_.push_back(take(n));
       slopes_.push_back(has_slope(layer.activation) ? take(n) : nullptr);
       deltas_.push_back(&layer == &layers.back() ? values_.back() : take(n));
-      parameters_ += double(layer.in) * layer.out;
     }
     labels_ = take(rows * net.padded(layers.back().out));
     weights_ = take(rows);
@@ -112,12 +117,12 @@ class Pass {
   }
 
   // The rows named by index (or first_row on), the gradient and the rule's step. `scale` is 1 / rows of the whole batch.
-  // Returns the sum of the rows' losses, or NaN after an interrupt or a divergence: the same number to every thread t, so
-  // that all stop together.
-  double run(int t, const Parameters<T>& m, const int64_t* index, int64_t first_row, int64_t rows, double scale,
-             const Rule<T>& rule, const int64_t* next = nullptr, int64_t next_rows = 0) {
+  // The rows' losses are added to `loss`. False, to every thread alike, when it is to end: interrupted or, where
+  // `judge`, at a loss that is not finite.
+  bool run(Seat& seat, const Parameters<T>& m, const int64_t* index, int64_t first_row, int64_t rows, double scale,
+           const Rule<T>& rule, bool judge, double& loss, const int64_t* next = nullptr, int64_t next_rows = 0) {
     const auto& layers = net_.layers;
-    const int depth = int(layers.size());
+    const int depth = int(layers.size()), t = seat.t;
     auto [begin, end] = share(rows, t, threads_);
     kernels_.gather(data_.x, index, first_row, rows, begin, end, values_[0]);
     kernels_.gather(data_.labels, index, first_row, rows, begin, end, labels_);
@@ -130,21 +135,18 @@ class Pass {
       // The output layer's σ belongs to the loss, which needs q as well.
       Activation activation = l + 1 < depth ? layer.activation : Activation::identity;
       kernels_.forward(layer, m.theta, values_[l], rows, own.begin, own.end, activation, values_[l + 1], slopes_[l]);
-      // Asked at every other layer: a barrier then lies between one asking and the next, and none reads a later answer.
-      const bool ask = l % 2 == 0;
-      if (t == 0 && ask && watch_.stop(2. * rows * layer.in * layer.out)) ending_ = Ending::interrupted;
-      barrier.wait();
-      if (ask && ending_ == Ending::interrupted) return NAN;
+      if (!meet(seat, 2. * rows * layer.in * layer.out)) return false;
     }
     kernels_.loss(layers.back().activation, loss_, layers.back().out, rows, begin, end, labels_,
                   data_.weight ? weights_ : nullptr, T(scale), values_[depth], row_loss_.get());
     barrier.wait();
     // Each thread adds up all rows: cheaper than waiting for one that does, and all see a divergence before they step.
-    double loss = 0;
-    for (int64_t i = 0; i < rows; i++) loss += row_loss_.get()[i];
-    if (!std::isfinite(loss)) {
-      if (t == 0) ending_ = Ending::diverged;
-      return NAN;
+    double sum = 0;
+    for (int64_t i = 0; i < rows; i++) sum += row_loss_.get()[i];
+    loss += sum;
+    if (judge && !std::isfinite(sum)) {
+      if (t == 0) diverged_ = true;
+      return false;
     }
     for (int l = depth - 1; l >= 0; l--) {
       const Layer& layer = layers[l];
@@ -152,7 +154,7 @@ class Pass {
         Range below = share(layers[l - 1].panels, t, threads_);
         kernels_.backward(layer, m.theta, deltas_[l], rows, below.begin, below.end, layers[l - 1].activation,
                           values_[l], slopes_[l - 1], scratch_[t], deltas_[l - 1]);
-        barrier.wait();
+        if (!meet(seat, 4. * rows * layer.in * layer.out)) return false;  // between two layers' steps, at the worst
       }
       Range own = share(layer.panels, t, threads_);
       Ahead ahead{&data_.x, nullptr, 0};
@@ -163,14 +165,24 @@ class Pass {
       kernels_.update(layer, m, values_[l], deltas_[l], rows, own.begin, own.end, rule, ahead);
     }
     barrier.wait();
-    return loss;
+    return true;
   }
 
-  Ending ending() const { return ending_; }
+  Ending ending() const {
+    return diverged_ ? Ending::diverged : stop_[0] || stop_[1] ? Ending::interrupted : Ending::finished;
+  }
 
   Barrier barrier;
 
  private:
+  // A barrier, at which the first thread may say that all are to stop. Two places to say it take turns: one is written
+  // again only after the meeting between, when all have read it.
+  bool meet(Seat& seat, double flops) {
+    std::atomic<bool>& stop = stop_[seat.meetings++ % 2];
+    if (seat.t == 0 && watch_.stop(flops)) stop = true;
+    barrier.wait();
+    return !stop;
+  }
   int64_t widest() const {
     int64_t w = 0;
     for (const Layer& layer : net_.layers) w = std::max(w, layer.out);
@@ -189,8 +201,7 @@ class Pass {
   const int threads_;
   Watch watch_;
   const int64_t rows_;
-  double parameters_ = 0;
-  std::atomic<Ending> ending_{Ending::finished};
+  std::atomic<bool> stop_[2] = {false, false}, diverged_ = false;
   Buffer<T> memory_;
   Buffer<double> row_loss_;
   std::vector<T*> values_, slopes_, deltas_, scratch_;  // values_[l] enters layer l; deltas_[l] is ∂ε/∂p of layer l
@@ -218,59 +229,96 @@ Rule<T> rule_of(const Training& training) {
           T(training.momentum),
           T(training.beta1),
           T(training.beta2),
+          T(1 - training.beta1),
+          T(1 - training.beta2),
           T(training.epsilon),
           T(1),
           T(1)};
 }
 
-}  // namespace
-
-template <class T>
-void predict(const InstructionSet& set, const Network& net, const T* theta, const Rows& x, int64_t n, T* Z,
-             int threads) {
-  const Kernels<T>& kernels = kernels_of<T>(set);
+// The rows of x through the network, chunk by chunk, each thread its share: take(t, first, rows, Q) has the output layer's
+// values in panels, after its activation or, with `raw`, before it.
+template <class T, class F>
+void each_chunk(const Kernels<T>& kernels, const Network& net, const T* theta, const Rows& x, int64_t n, int threads,
+                bool raw, const Interrupted& interrupted, const F& take) {
   Buffer<T> m = packed(kernels, net, theta);
-  const auto& layers = net.layers;
   const int64_t chunk = std::min(n, CHUNK);
-  int64_t widest = net.padded(layers[0].in);
-  for (const Layer& layer : layers) widest = std::max(widest, net.padded(layer.out));
+  int64_t widest = net.padded(net.layers[0].in);
+  double parameters = 0;
+  for (const Layer& layer : net.layers) {
+    widest = std::max(widest, net.padded(layer.out));
+    parameters += double(layer.in) * layer.out;
+  }
   Buffer<T> memory(int64_t(threads) * 3 * chunk * widest);
+  std::atomic<bool> stop = false;
+  Watch watch(interrupted);
   run_together(threads, [&](int t) {
     T* in = memory.get() + int64_t(t) * 3 * chunk * widest;
     T *out = in + chunk * widest, *slope = out + chunk * widest;
     auto [begin, end] = share(n, t, threads);
-    for (int64_t first = begin; first < end; first += chunk) {
+    for (int64_t first = begin; first < end && !stop; first += chunk) {
       int64_t rows = std::min(chunk, end - first);
       kernels.gather(x, nullptr, first, rows, 0, rows, in);
-      for (const Layer& layer : layers) {
-        bool soft = layer.activation == Activation::softmax;
-        kernels.forward(layer, m.get(), in, rows, 0, layer.panels, soft ? Activation::identity : layer.activation, out,
-                        slope);
-        if (soft) kernels.softmax(layer.out, rows, 0, rows, out);
+      for (const Layer& layer : net.layers) {
+        const bool keep = raw && &layer == &net.layers.back(), soft = layer.activation == Activation::softmax;
+        kernels.forward(layer, m.get(), in, rows, 0, layer.panels, keep || soft ? Activation::identity : layer.activation,
+                        out, slope);
+        if (soft && !keep) kernels.softmax(layer.out, rows, 0, rows, out);
         std::swap(in, out);
       }
-      int64_t outputs = layers.back().out, w = net.width;
-      for (int64_t row = 0; row < rows; row++)
-        for (int64_t k = 0; k < outputs; k++) Z[(first + row) * outputs + k] = in[(k / w * rows + row) * w + k % w];
+      take(first, rows, in, out);
+      if (t == 0 && watch.stop(2 * parameters * rows)) stop = true;
     }
   });
 }
 
+}  // namespace
+
+template <class T>
+void predict(const InstructionSet& set, const Network& net, const T* theta, const Rows& x, int64_t n, T* Z, int threads,
+             const Interrupted& interrupted) {
+  const int64_t outputs = net.layers.back().out, w = net.width;
+  each_chunk(kernels_of<T>(set), net, theta, x, n, threads, false, interrupted,
+             [&](int64_t first, int64_t rows, const T* z, T*) {
+               for (int64_t row = 0; row < rows; row++)
+                 for (int64_t k = 0; k < outputs; k++)
+                   Z[(first + row) * outputs + k] = z[(k / w * rows + row) * w + k % w];
+             });
+}
+
+template <class T>
+double mean_loss(const InstructionSet& set, const Network& net, const T* theta, const Data<T>& data, Loss loss,
+                 int threads, const Interrupted& interrupted) {
+  const Kernels<T>& kernels = kernels_of<T>(set);
+  const Layer& last = net.layers.back();
+  Buffer<double> row_loss(data.n);
+  each_chunk(kernels, net, theta, data.x, data.n, threads, true, interrupted,
+             [&](int64_t first, int64_t rows, T* q, T* labels) {
+               kernels.gather(data.labels, nullptr, first, rows, 0, rows, labels);
+               kernels.loss(last.activation, loss, last.out, rows, 0, rows, labels,
+                            data.weight ? data.weight + first : nullptr, T(1), q, row_loss.get() + first);
+             });
+  double sum = 0;
+  for (int64_t i = 0; i < data.n; i++) sum += row_loss.get()[i];
+  return sum / data.n;
+}
+
 template <class T>
 double loss_and_gradient(const InstructionSet& set, const Network& net, const T* theta, const Data<T>& data, Loss loss,
-                         double decay, int threads, T* gradient) {
+                         double decay, int threads, T* gradient, const Interrupted& interrupted) {
   const Kernels<T>& kernels = kernels_of<T>(set);
   Buffer<T> m = packed(kernels, net, theta), sums(net.packed_size);
   Parameters<T> parameters{m.get(), nullptr, nullptr, sums.get()};
   Rule<T> rule{};
   rule.step = Step::gradient;
-  Interrupted never;
-  Pass<T> pass(kernels, net, data, loss, std::min(data.n, CHUNK), threads, never);
+  Pass<T> pass(kernels, net, data, loss, std::min(data.n, CHUNK), threads, interrupted);
   double total = 0;
   run_together(threads, [&](int t) {
+    Seat seat{t};
     double sum = 0;
-    for (int64_t first = 0; first < data.n && !std::isnan(sum); first += CHUNK)
-      sum += pass.run(t, parameters, nullptr, first, std::min(CHUNK, data.n - first), 1. / data.n, rule);
+    bool going = true;
+    for (int64_t first = 0; first < data.n && going; first += CHUNK)
+      going = pass.run(seat, parameters, nullptr, first, std::min(CHUNK, data.n - first), 1. / data.n, rule, false, sum);
     if (t == 0) total = sum;
   });
   for (const Layer& layer : net.layers) {
@@ -286,8 +334,9 @@ Outcome run_epochs(const InstructionSet& set, const Network& net, T* theta, cons
                    const Training& training, const Interrupted& interrupted) {
   const Kernels<T>& kernels = kernels_of<T>(set);
   const int64_t n = data.n, batch = std::min(training.batch_size, n);
-  Buffer<T> m = packed(kernels, net, theta), velocity = packed(kernels, net, state.velocity),
-            square = packed(kernels, net, state.square), sums(batch > CHUNK ? net.packed_size : 1);
+  auto memory = [&](const T* flat) { return flat ? packed(kernels, net, flat) : Buffer<T>(1); };
+  Buffer<T> m = packed(kernels, net, theta), velocity = memory(state.velocity), square = memory(state.square),
+            sums(batch > CHUNK ? net.packed_size : 1);
   Parameters<T> parameters{m.get(), velocity.get(), square.get(), sums.get()};
   Pass<T> pass(kernels, net, data, training.loss, std::min(batch, CHUNK), training.threads, interrupted);
   Buffer<int64_t> order(training.shuffle ? n : 1);
@@ -296,28 +345,29 @@ Outcome run_epochs(const InstructionSet& set, const Network& net, T* theta, cons
   // Fetching rows ahead pays while the next batch fits in the second-level cache beside the weights in use.
   const bool ahead = index && batch * data.x.columns * int64_t(sizeof(T)) <= 128 * 1024;
   Outcome outcome{{}, Ending::finished};
-  outcome.loss.reserve(training.epochs);
+  outcome.loss.reserve(std::min<int64_t>(training.epochs, 4096));
 
   run_together(training.threads, [&](int t) {
+    Seat seat{t};
     Rule<T> rule = rule_of<T>(training), sum = rule;
     sum.step = Step::gradient;
     double power1 = powers[0], power2 = powers[1];
-    double loss = 0;  // NaN: stopped
-    for (int64_t epoch = 0; epoch < training.epochs && !std::isnan(loss); epoch++) {
+    bool going = true;
+    for (int64_t epoch = 0; epoch < training.epochs && going; epoch++) {
       if (t == 0 && index) permutation(training.seed, uint64_t(training.first_epoch + epoch), n, order.get());
       pass.barrier.wait();
-      loss = 0;
-      for (int64_t first = 0; first < n && !std::isnan(loss); first += batch) {
+      double loss = 0;
+      for (int64_t first = 0; first < n && going; first += batch) {
         const int64_t end = std::min(first + batch, n);
         const bool chunked = end - first > CHUNK;
         double next1 = power1 * training.beta1, next2 = power2 * training.beta2;
         rule.unbias1 = T(1 / (1 - next1));
         rule.unbias2 = T(1 / (1 - next2));
-        for (int64_t row = first; row < end && !std::isnan(loss); row += CHUNK)
-          loss += pass.run(t, parameters, index ? index + row : nullptr, row, std::min(CHUNK, end - row),
-                           1. / (end - first), chunked ? sum : rule, ahead && end < n ? index + end : nullptr,
-                           std::min(batch, n - end));
-        if (std::isnan(loss)) break;
+        for (int64_t row = first; row < end && going; row += CHUNK)
+          going = pass.run(seat, parameters, index ? index + row : nullptr, row, std::min(CHUNK, end - row),
+                           1. / (end - first), chunked ? sum : rule, true, loss,
+                           ahead && end < n ? index + end : nullptr, std::min(batch, n - end));
+        if (!going) break;
         if (chunked) {
           for (const Layer& layer : net.layers) {
             Range own = share(layer.panels, t, training.threads);
@@ -327,7 +377,7 @@ Outcome run_epochs(const InstructionSet& set, const Network& net, T* theta, cons
         }
         power1 = next1, power2 = next2;
       }
-      if (t == 0 && !std::isnan(loss)) outcome.loss.push_back(loss / n + penalty(net, m.get(), training.decay));
+      if (t == 0 && going) outcome.loss.push_back(loss / n + penalty(net, m.get(), training.decay));
     }
     if (t == 0) powers[0] = power1, powers[1] = power2;
   });
@@ -339,13 +389,18 @@ Outcome run_epochs(const InstructionSet& set, const Network& net, T* theta, cons
     if (state.velocity) kernels.unpack(layer, velocity.get(), state.velocity);
     if (state.square) kernels.unpack(layer, square.get(), state.square);
   }
+  // The last step's overflow shows in no loss.
+  if (!std::all_of(theta, theta + net.flat_size, [](T v) { return std::isfinite(v); })) outcome.ending = Ending::diverged;
   return outcome;
 }
 
 #define CHAINRULE_INSTANTIATE(T)                                                                                   \
-  template void predict(const InstructionSet&, const Network&, const T*, const Rows&, int64_t, T*, int);           \
+  template void predict(const InstructionSet&, const Network&, const T*, const Rows&, int64_t, T*, int,            \
+                        const Interrupted&);                                                                       \
+  template double mean_loss(const InstructionSet&, const Network&, const T*, const Data<T>&, Loss, int,            \
+                            const Interrupted&);                                                                   \
   template double loss_and_gradient(const InstructionSet&, const Network&, const T*, const Data<T>&, Loss, double, \
-                                    int, T*);                                                                      \
+                                    int, T*, const Interrupted&);                                                  \
   template Outcome run_epochs(const InstructionSet&, const Network&, T*, const State<T>&, const Data<T>&,          \
                               const Training&, const Interrupted&);
 CHAINRULE_INSTANTIATE(float)

@@ -45,15 +45,19 @@ struct Outcome {
   Ending ending;
 };
 
-// Asked now and then, at most some milliseconds apart, whether to stop.
+// Asked some thirty milliseconds apart whether to stop.
 using Interrupted = std::function<bool()>;
 
+// The first three give up when interrupted; the caller knows, for it was asked.
 template <class T>
-void predict(const InstructionSet& set, const Network& net, const T* theta, const Rows& x, int64_t n, T* Z,
-             int threads);
+void predict(const InstructionSet& set, const Network& net, const T* theta, const Rows& x, int64_t n, T* Z, int threads,
+             const Interrupted& interrupted);
+template <class T>
+double mean_loss(const InstructionSet& set, const Network& net, const T* theta, const Data<T>& data, Loss loss,
+                 int threads, const Interrupted& interrupted);
 template <class T>
 double loss_and_gradient(const InstructionSet& set, const Network& net, const T* theta, const Data<T>& data, Loss loss,
-                         double decay, int threads, T* gradient);
+                         double decay, int threads, T* gradient, const Interrupted& interrupted);
 template <class T>
 Outcome run_epochs(const InstructionSet& set, const Network& net, T* theta, const State<T>& state, const Data<T>& data,
                    const Training& training, const Interrupted& interrupted);

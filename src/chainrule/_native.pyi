@@ -9,6 +9,16 @@ Doubles = npt.NDArray[np.float64]
 def predict(
     theta: Floats, sizes: Sequence[int], activations: Sequence[str], X: npt.NDArray[np.generic], n_threads: int
 ) -> Floats: ...
+def mean_loss(
+    theta: Floats,
+    sizes: Sequence[int],
+    activations: Sequence[str],
+    X: npt.NDArray[np.generic],
+    L: Floats,
+    loss: str,
+    weight: Floats | None,
+    n_threads: int,
+) -> float: ...
 def loss_and_gradient(
     theta: Floats,
     sizes: Sequence[int],

@@ -1,6 +1,6 @@
 """The textbook engine: forward pass, back-propagation and training in NumPy, float64, as readable as the equations.
 
-It says what is right: the native engine exports the same three functions with the same arguments and must agree with it.
+It says what is right: the native engine exports the same functions with the same arguments and must agree with it.
 It is not fast. Numbers are those of docs/derivation.md. Rows are samples: X is (n, d), L is (n, k).
 """
 
@@ -52,6 +52,22 @@ def predict(
     """Z = f(x; m) for each row; (n, k), of theta's dtype."""
     _, Y = forward(theta.astype(np.float64), sizes, activations, rows(X))
     return Y[-1].astype(theta.dtype)
+
+
+def mean_loss(
+    theta: Floats,
+    sizes: Sequence[int],
+    activations: Sequence[str],
+    X: npt.NDArray[np.generic],
+    L: Floats,
+    loss: str,
+    weight: Floats | None,
+    n_threads: int = 1,
+) -> float:
+    """ε = mean over rows of weight · ε_row (39), from the forward pass alone."""
+    P, Y = forward(theta.astype(np.float64), sizes, activations, rows(X))
+    each = LOSSES[loss].value(P[-1], Y[-1], L.astype(np.float64))
+    return float(np.mean(each if weight is None else weight * each))
 
 
 def loss_and_gradient(
@@ -140,7 +156,9 @@ def run_epochs(
     except KeyboardInterrupt:
         ending = "interrupted"
     finally:
-        for kept, computed in ((theta, m), (velocity, v), (square, s)):
-            largest = np.finfo(kept.dtype).max  # after a divergence float32 may not hold what float64 did
-            kept[:] = computed.clip(-largest, largest)
+        with np.errstate(over="ignore"):  # after a divergence float32 may not hold what float64 did
+            for kept, computed in ((theta, m), (velocity, v), (square, s)):
+                kept[:] = computed
+        if not np.isfinite(theta).all():  # the last step's overflow shows in no loss
+            ending = "diverged"
     return losses, ending

@@ -21,7 +21,6 @@ from chainrule.optimizers import State, step_of
 
 SCHEDULES = ("constant", "invscaling", "adaptive")
 SMALLEST_RATE = 1e-6  # an adaptive schedule ends here
-PROBABILITY = 1e-7  # of a validation label at least: beyond, float32 outputs are 0 or 1
 
 
 @dataclass
@@ -192,7 +191,8 @@ def train(
     ValueError
         For a bad argument or bad data (then a `DataError`, naming row and column).
     FloatingPointError
-        When the loss is no longer finite; the network keeps the parameters of the last step before.
+        When the loss is no longer finite; the network keeps the last parameters that are: those of the last step or,
+        where they are not, those from before the epoch.
 
     Warns
     -----
@@ -241,7 +241,11 @@ def train(
         """Look at the validation set after an epoch; True when the patience is at its end."""
         history.best_epoch = history.epochs
         if check is not None:
-            history.validation.append(mean_loss(loss, network.predict(check[0], n_threads=n_threads), check[1]))
+            history.validation.append(
+                engine.mean_loss(
+                    network.parameters, network.sizes, network.activations, check[0], check[1], loss, None, n_threads
+                )
+            )
         if best is not None:
             best.look()
         return waiting is not None and waiting.exhausted(getattr(history, watched)[-1])
@@ -272,6 +276,7 @@ def train(
             started = time.perf_counter()
             if schedule == "invscaling":
                 rate = base / (1 + memory.epochs * n) ** power_t
+            finite = network.parameters.copy()
             losses, ending = engine.run_epochs(
                 network.parameters, network.sizes, network.activations, rows, labels, loss, step,
                 memory.velocity, memory.square, memory.powers, batch_size, 1 if stepwise else epochs, memory.epochs,
@@ -282,10 +287,12 @@ def train(
             history.loss += losses
             history.rate += [rate] * len(losses)
             if ending == "diverged":
+                if not np.isfinite(network.parameters).all():
+                    network.parameters = finite
                 raise FloatingPointError(
                     f"training diverged: the loss is not finite in epoch {history.epochs + 1} with learning_rate={rate:g}; "
                     f"try learning_rate={rate / 10:g}, or look for outliers in the data. "
-                    f"The network keeps the parameters of the last step before"
+                    f"The network keeps the last finite parameters"
                 )
             exhausted = bool(losses) and judge()
             history.seconds += [(time.perf_counter() - started) / max(len(losses), 1)] * len(losses)
@@ -305,16 +312,6 @@ def train(
             best.restore()
         _warn_if_interrupted(history, epochs)
     return history
-
-
-def mean_loss(loss: str, Z: Floats, L: Floats) -> float:
-    """Return the mean over rows of the loss of outputs Z (n, k) against labels L (n, k)."""
-    z, l = Z.astype(np.float64), L.astype(np.float64)
-    if loss == "half_squared_error":
-        return float(0.5 * ((z - l) ** 2).sum(axis=1).mean())
-    z = np.clip(z, PROBABILITY, 1 - PROBABILITY)
-    entropy = -l * np.log(z) if loss == "cross_entropy" else -l * np.log(z) - (1 - l) * np.log1p(-z)
-    return float(entropy.sum(axis=1).mean())
 
 
 def _check_validation(
