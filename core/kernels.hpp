@@ -26,11 +26,11 @@ enum class Step : int { gradient, descent, momentum, nesterov, adam };  // `grad
 template <class T>
 struct Rule {
   Step step;
-  T rate;                                     // α
-  T decay;                                    // λ, of the weights; never of the biases
-  T momentum;                                 // μ
-  T beta1, beta2, rest1, rest2, epsilon;      // rest = 1 − β
-  T unbias1, unbias2;                         // 1 / (1 − β^t)
+  T rate;                                 // α
+  T decay;                                // λ, of the weights; never of the biases
+  T momentum;                             // μ
+  T beta1, beta2, rest1, rest2, epsilon;  // rest = 1 − β
+  T unbias1, unbias2;                     // 1 / (1 − β^t)
 };
 template <class T>
 struct Parameters {  // packed; the last three are what the rule needs, else null

@@ -261,8 +261,8 @@ void each_chunk(const Kernels<T>& kernels, const Network& net, const T* theta, c
       kernels.gather(x, nullptr, first, rows, 0, rows, in);
       for (const Layer& layer : net.layers) {
         const bool keep = raw && &layer == &net.layers.back(), soft = layer.activation == Activation::softmax;
-        kernels.forward(layer, m.get(), in, rows, 0, layer.panels, keep || soft ? Activation::identity : layer.activation,
-                        out, slope);
+        kernels.forward(layer, m.get(), in, rows, 0, layer.panels,
+                        keep || soft ? Activation::identity : layer.activation, out, slope);
         if (soft && !keep) kernels.softmax(layer.out, rows, 0, rows, out);
         std::swap(in, out);
       }
@@ -318,7 +318,8 @@ double loss_and_gradient(const InstructionSet& set, const Network& net, const T*
     double sum = 0;
     bool going = true;
     for (int64_t first = 0; first < data.n && going; first += CHUNK)
-      going = pass.run(seat, parameters, nullptr, first, std::min(CHUNK, data.n - first), 1. / data.n, rule, false, sum);
+      going =
+          pass.run(seat, parameters, nullptr, first, std::min(CHUNK, data.n - first), 1. / data.n, rule, false, sum);
     if (t == 0) total = sum;
   });
   for (const Layer& layer : net.layers) {
@@ -390,7 +391,8 @@ Outcome run_epochs(const InstructionSet& set, const Network& net, T* theta, cons
     if (state.square) kernels.unpack(layer, square.get(), state.square);
   }
   // The last step's overflow shows in no loss.
-  if (!std::all_of(theta, theta + net.flat_size, [](T v) { return std::isfinite(v); })) outcome.ending = Ending::diverged;
+  if (!std::all_of(theta, theta + net.flat_size, [](T v) { return std::isfinite(v); }))
+    outcome.ending = Ending::diverged;
   return outcome;
 }
 

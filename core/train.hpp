@@ -1,4 +1,4 @@
-// The engine's three functions, as the bindings call them: the same as reference.py's, on plain pointers, no Python.
+// The engine's functions, as the bindings call them: the same as reference.py's, on plain pointers, no Python.
 #pragma once
 #include <functional>
 #include <vector>

@@ -28,10 +28,14 @@ def descent(axis: plt.Axes) -> None:
 
     V, U = np.meshgrid(np.linspace(-4, 4, 81), np.linspace(-6, 6, 81))
     surface = np.array([at(m)[0] for m in np.column_stack([V.ravel(), U.ravel()])]).reshape(V.shape)
-    axis.contourf(V, U, np.sqrt(surface), levels=24, cmap="Blues_r", alpha=0.85)
-    for start in ((-0.6, -5.0), (1.6, 1.8), (-1.0, -1.2)):
+    height = axis.contourf(V, U, np.sqrt(surface), levels=24, cmap="Blues_r", alpha=0.85)
+    axis.figure.colorbar(height, ax=axis, ticks=[0.1, 0.2, 0.3, 0.4], label="√ε")
+    starts = ((-0.6, -5.0), (1.6, 1.8), (-1.0, -1.2))
+    for start in starts:
         path = chainrule.gradient_descent(lambda m: at(m)[1], start, rate=6.0, steps=250)
         axis.plot(*path.T, "-o", color=RED, markersize=1.8, linewidth=0.8)
+    axis.plot(*np.transpose(starts), "o", color="white", markeredgecolor=RED, label="start", linestyle="none")
+    axis.legend(frameon=False, fontsize=8, loc="upper left", labelcolor="white")
     axis.set(xlabel="V", ylabel="U", title="gradient descent on ε(V, U)")
 
 

@@ -1,4 +1,4 @@
-"""Which engine computes: the native one in C++, or the textbook one in NumPy. Both export the same three functions.
+"""Which engine computes: the native one in C++, or the textbook one in NumPy. Both export the same functions.
 
 CHAINRULE_ENGINE=reference selects the textbook engine for a whole process, CHAINRULE_ISA one of the instruction sets that
 `instruction_sets()` lists; `engine=` does the former for one network.
@@ -80,5 +80,5 @@ def resolve(name: str | None) -> str:
 
 
 def load(name: str) -> ModuleType:
-    """Return the module of an engine: predict, loss_and_gradient, run_epochs."""
+    """Return the module of an engine: predict, mean_loss, loss_and_gradient, run_epochs."""
     return _native if name == "native" else reference

@@ -6,6 +6,7 @@ them: a validation set, a schedule, a callback, a stopping rule.
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Callable
@@ -275,7 +276,7 @@ def train(
         while history.epochs < epochs and history.ending == "finished":
             started = time.perf_counter()
             if schedule == "invscaling":
-                rate = base / (1 + memory.epochs * n) ** power_t
+                rate = base / _power(1 + memory.epochs * n, power_t)
             finite = network.parameters.copy()
             losses, ending = engine.run_epochs(
                 network.parameters, network.sizes, network.activations, rows, labels, loss, step,
@@ -336,6 +337,10 @@ def _check_rate(learning_rate: float | None, step: str) -> float:
     if not 0 < rate < np.inf:
         raise ValueError(f"learning_rate must be a positive number; got {learning_rate!r}")
     return rate
+
+
+def _power(base: float, exponent: float) -> float:
+    return math.sqrt(base) if exponent == 0.5 else base**exponent  # the root is the same on every machine
 
 
 def _warn_if_interrupted(history: History, epochs: int) -> None:
