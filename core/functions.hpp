@@ -64,133 +64,102 @@ CHAINRULE_INLINE Vec<T> slope_at(const T* Y, const T* slope, int64_t i) {
 
 // ---- (33, 53..58): the output layer -------------------------------------------------------------------------------------
 
-// One row of Q: its vectors lie a panel apart. f(k, q) for each vector, k its first output.
-template <class T, class F>
-CHAINRULE_INLINE void each_vector(int64_t outputs, int64_t rows, int64_t row, const F& f) {
-  for (int64_t k = 0; k < outputs; k += LANES<T>) {
-    int64_t panel = k / WIDTH<T>;
-    f(k, (panel * rows + row) * WIDTH<T> + k % WIDTH<T>);
-  }
-}
-// Σ over a row's outputs, ascending, of what `term` holds at q; in double, so that no loss drowns in a long sum.
+// LANES rows at once, a row a lane: vector k holds output k of all of them, so that sums over the outputs need no lane of
+// another. L and Q are such columns, (outputs, stride).
 template <class T>
-CHAINRULE_INLINE double total(int64_t outputs, int64_t k, const Vec<T>& term, double sum) {
-  int64_t count = least(LANES<T>, outputs - k);
-  for (int64_t j = 0; j < count; j++) sum += double(term[j]);
-  return sum;
-}
+struct Block {
+  T* Q;
+  int64_t stride;
+  const T* L;
+  int64_t label_stride, outputs;
+  Vec<T> scale;  // of each row
+
+  Vec<T> q(int64_t k) const { return load(Q + k * stride); }
+  Vec<T> l(int64_t k) const { return load(L + k * label_stride); }
+  void set(int64_t k, Vec<T> value) const { store<T>(Q + k * stride, value); }
+};
 
 template <class T>
 struct Softmax {
-  T highest, sum;  // of q; of e^(q − highest)
+  Vec<T> highest, sum;  // of q; of e^(q − highest)
 };
-// Q of one row becomes e^(q − highest); dividing by the sum is left to the caller.
+// Q becomes e^(q − highest); dividing by the sum is left to the caller.
 template <class T>
-CHAINRULE_INLINE Softmax<T> exponentials(int64_t outputs, int64_t rows, int64_t row, T* Q) {
-  T highest = Q[row * WIDTH<T>];
-  each_vector<T>(outputs, rows, row, [&](int64_t k, int64_t at) INLINE_LAMBDA {
-    for (int64_t j = 0; j < least(LANES<T>, outputs - k); j++) highest = Q[at + j] > highest ? Q[at + j] : highest;
-  });
-  T sum = 0;
-  each_vector<T>(outputs, rows, row, [&](int64_t k, int64_t at) INLINE_LAMBDA {
-    store<T>(Q + at, exp<T>(load(Q + at) - splat(highest)));
-    for (int64_t j = 0; j < least(LANES<T>, outputs - k); j++) sum += Q[at + j];
-  });
+CHAINRULE_INLINE Softmax<T> exponentials(const Block<T>& b) {
+  Vec<T> highest = b.q(0), sum = {};
+  for (int64_t k = 1; k < b.outputs; k++) highest = b.q(k) > highest ? b.q(k) : highest;
+  for (int64_t k = 0; k < b.outputs; k++) {
+    Vec<T> e = exp<T>(b.q(k) - highest);
+    b.set(k, e);
+    sum = sum + e;
+  }
   return {highest, sum};
 }
-
+// (53)
 template <class T>
-void softmax(int64_t outputs, int64_t rows, int64_t begin, int64_t end, T* Q) {
-  for (int64_t row = begin; row < end; row++) {
-    Softmax<T> s = exponentials(outputs, rows, row, Q);
-    each_vector<T>(outputs, rows, row,
-                   [&](int64_t, int64_t at) INLINE_LAMBDA { store<T>(Q + at, load(Q + at) / splat(s.sum)); });
-  }
+CHAINRULE_INLINE void softmax(const Block<T>& b) {
+  Softmax<T> s = exponentials(b);
+  for (int64_t k = 0; k < b.outputs; k++) b.set(k, b.q(k) / s.sum);
 }
 
-// Half the squared error of one row after activation F, (33): ∂ε/∂q = (z − l) σ′(q).
+// Half the squared error after activation F, (33): ∂ε/∂q = (z − l) σ′(q).
 template <Activation F, class T>
-CHAINRULE_INLINE double squared_error_row(int64_t outputs, int64_t rows, int64_t row, const T* L, Vec<T> scale, T* Q) {
-  double sum = 0;
-  each_vector<T>(outputs, rows, row, [&](int64_t k, int64_t at) INLINE_LAMBDA {
-    Value<T> z = activation<F, T>(load(Q + at));
-    Vec<T> e = z.y - load(L + at);
-    sum = total<T>(outputs, k, splat(T(0.5)) * e * e, sum);
-    store<T>(Q + at, e * z.slope * scale);
-  });
+CHAINRULE_INLINE Vec<T> squared_error(const Block<T>& b) {
+  Vec<T> sum = {};
+  for (int64_t k = 0; k < b.outputs; k++) {
+    Value<T> z = activation<F, T>(b.q(k));
+    Vec<T> e = z.y - b.l(k);
+    sum = fma(splat(T(0.5)) * e, e, sum);
+    b.set(k, e * z.slope * b.scale);
+  }
   return sum;
 }
 // (58) the same after the softmax, whose every output depends on every q: ∂ε/∂q = z ⊙ (e − Σ e z) with e = z − l
 template <class T>
-CHAINRULE_INLINE double squared_error_softmax_row(int64_t outputs, int64_t rows, int64_t row, const T* L, Vec<T> scale,
-                                                  T* Q) {
-  Softmax<T> s = exponentials(outputs, rows, row, Q);
-  double sum = 0;
-  T dot = 0;
-  each_vector<T>(outputs, rows, row, [&](int64_t k, int64_t at) INLINE_LAMBDA {
-    Vec<T> z = load(Q + at) / splat(s.sum), e = z - load(L + at);
-    store<T>(Q + at, z);
-    sum = total<T>(outputs, k, splat(T(0.5)) * e * e, sum);
-    for (int64_t j = 0; j < least(LANES<T>, outputs - k); j++) dot += e[j] * z[j];
-  });
-  each_vector<T>(outputs, rows, row, [&](int64_t, int64_t at) INLINE_LAMBDA {
-    Vec<T> z = load(Q + at), e = z - load(L + at);
-    store<T>(Q + at, z * (e - splat(dot)) * scale);
-  });
+CHAINRULE_INLINE Vec<T> squared_error_softmax(const Block<T>& b) {
+  softmax(b);
+  Vec<T> sum = {}, dot = {};
+  for (int64_t k = 0; k < b.outputs; k++) {
+    Vec<T> e = b.q(k) - b.l(k);
+    sum = fma(splat(T(0.5)) * e, e, sum);
+    dot = fma(e, b.q(k), dot);
+  }
+  for (int64_t k = 0; k < b.outputs; k++) b.set(k, b.q(k) * (b.q(k) - b.l(k) - dot) * b.scale);
   return sum;
 }
 // (54, 55) ε = Σ softplus(q) − l q, ∂ε/∂q = σ(q) − l
 template <class T>
-CHAINRULE_INLINE double binary_cross_entropy_row(int64_t outputs, int64_t rows, int64_t row, const T* L, Vec<T> scale,
-                                                 T* Q) {
-  double sum = 0;
-  each_vector<T>(outputs, rows, row, [&](int64_t k, int64_t at) INLINE_LAMBDA {
-    Vec<T> q = load(Q + at), l = load(L + at);
-    sum = total<T>(outputs, k, fma(-l, q, softplus<T>(q)), sum);
-    store<T>(Q + at, (sigmoid<T>(q) - l) * scale);
-  });
+CHAINRULE_INLINE Vec<T> binary_cross_entropy(const Block<T>& b) {
+  Vec<T> sum = {};
+  for (int64_t k = 0; k < b.outputs; k++) {
+    Vec<T> q = b.q(k), l = b.l(k);
+    sum = sum + fma(-l, q, softplus<T>(q));
+    b.set(k, (sigmoid<T>(q) - l) * b.scale);
+  }
   return sum;
 }
 // (56, 57) ε = Σ l (log Σ e^q − q), ∂ε/∂q = z Σ l − l
 template <class T>
-CHAINRULE_INLINE double cross_entropy_row(int64_t outputs, int64_t rows, int64_t row, const T* L, Vec<T> scale, T* Q) {
-  double below = 0;  // Σ l (highest − q)
-  T labels = 0, highest = Q[row * WIDTH<T>];
-  each_vector<T>(outputs, rows, row, [&](int64_t k, int64_t at) INLINE_LAMBDA {
-    for (int64_t j = 0; j < least(LANES<T>, outputs - k); j++) {
-      highest = Q[at + j] > highest ? Q[at + j] : highest;
-      labels += L[at + j];
-    }
-  });
-  each_vector<T>(outputs, rows, row, [&](int64_t k, int64_t at) INLINE_LAMBDA {
-    below = total<T>(outputs, k, load(L + at) * (splat(highest) - load(Q + at)), below);
-  });
-  Softmax<T> s = exponentials(outputs, rows, row, Q);
-  each_vector<T>(outputs, rows, row, [&](int64_t, int64_t at) INLINE_LAMBDA {
-    Vec<T> z = load(Q + at) / splat(s.sum);
-    store<T>(Q + at, fma(z, splat(labels), -load(L + at)) * scale);
-  });
-  return below + double(labels) * double(log<T>(splat(s.sum))[0]);
+CHAINRULE_INLINE Vec<T> cross_entropy(const Block<T>& b) {
+  Vec<T> below = {}, labels = {}, highest = b.q(0);
+  for (int64_t k = 1; k < b.outputs; k++) highest = b.q(k) > highest ? b.q(k) : highest;
+  for (int64_t k = 0; k < b.outputs; k++) {
+    below = fma(b.l(k), highest - b.q(k), below);
+    labels = labels + b.l(k);
+  }
+  Softmax<T> s = exponentials(b);
+  for (int64_t k = 0; k < b.outputs; k++) b.set(k, fma(b.q(k) / s.sum, labels, -b.l(k)) * b.scale);
+  return fma(labels, log<T>(s.sum), below);
 }
 
 template <class T>
-void loss(Activation act, Loss kind, int64_t outputs, int64_t rows, int64_t begin, int64_t end, const T* L,
-          const T* weight, T scale, T* Q, double* row_loss) {
-  for (int64_t row = begin; row < end; row++) {
-    Vec<T> s = splat(weight ? weight[row] * scale : scale);
-    double e;
-    if (kind == Loss::cross_entropy) e = cross_entropy_row(outputs, rows, row, L, s, Q);
-    else if (kind == Loss::binary_cross_entropy) e = binary_cross_entropy_row(outputs, rows, row, L, s, Q);
-    else if (act == Activation::softmax) e = squared_error_softmax_row(outputs, rows, row, L, s, Q);
-    else
-      with_activation(act,
-                      [&]<Activation F>() INLINE_LAMBDA { e = squared_error_row<F>(outputs, rows, row, L, s, Q); });
-    row_loss[row] = weight ? double(weight[row]) * e : e;
-    // Lanes past the last output must not reach a gradient.
-    int64_t panels = (outputs + WIDTH<T> - 1) / WIDTH<T>;
-    T* tail = Q + ((panels - 1) * rows + row) * WIDTH<T>;
-    for (int64_t k = outputs - (panels - 1) * WIDTH<T>; k < WIDTH<T>; k++) tail[k] = 0;
-  }
+CHAINRULE_INLINE Vec<T> loss_of(Activation act, Loss kind, const Block<T>& b) {
+  if (kind == Loss::cross_entropy) return cross_entropy(b);
+  if (kind == Loss::binary_cross_entropy) return binary_cross_entropy(b);
+  if (act == Activation::softmax) return squared_error_softmax(b);
+  Vec<T> e;
+  with_activation(act, [&]<Activation F>() INLINE_LAMBDA { e = squared_error<F>(b); });
+  return e;
 }
 
 }  // namespace

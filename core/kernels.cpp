@@ -112,25 +112,140 @@ CHAINRULE_INLINE int64_t lanes_of_last(const Layer& layer, int64_t last) {
   return last == layer.panels ? layer.out - (last - 1) * WIDTH<T> : WIDTH<T>;
 }
 
+// σ in place over n numbers, and σ′ where it has to be kept.
 template <class T>
-void forward(const Layer& layer, const T* packed, const T* A, int64_t rows, int64_t first, int64_t last, Activation act,
-             T* Y, T* slope) {
-  constexpr int W = WIDTH<T>;
-  if (first == last) return;
-  const T* weights = packed + layer.packed;
-  const T* bias = weights + layer.panels * layer.in * W;
-  T* y = Y + first * rows * W;
-  product(A, weights + first * layer.in * W, bias + first * W, y, rows, layer.in, last - first,
-          lanes_of_last<T>(layer, last));
-  int64_t n = (last - first) * rows * W;
-  T* s = has_slope(act) ? slope + first * rows * W : nullptr;
+void activate(Activation act, int64_t n, T* y, T* slope) {
   with_activation(act, [&]<Activation F>() INLINE_LAMBDA {
     if constexpr (F != Activation::identity)
       for (int64_t i = 0; i < n; i += LANES<T>) {
         Value<T> v = activation<F, T>(load(y + i));
         store<T>(y + i, v.y);
-        if constexpr (has_slope(F)) store<T>(s + i, v.slope);
+        if constexpr (has_slope(F)) store<T>(slope + i, v.slope);
       }
+  });
+}
+
+// LANES rows from `row` on of a panel (rows, width), its lanes from `lane` on: as vectors of LANES rows, a lane each. Rows
+// past the last are the last again.
+template <class T>
+CHAINRULE_INLINE void turned(const T* panel, int64_t rows, int64_t row, int64_t lane, Vec<T> (&v)[LANES<T>]) {
+  EACH (i, LANES<T>) v[i] = load(panel + least(row + i, rows - 1) * WIDTH<T> + lane);
+  transpose<T>(v);
+}
+
+// A narrow layer: V vectors of rows x M outputs. The rows were turned into At (in, V * LANES).
+template <int V, int M, class T>
+CHAINRULE_INLINE void narrow_tile(const T* At, const T* weights, const T* bias, int64_t in, int64_t padded, T* Q,
+                                  int64_t stride) {
+  Vec<T> sum[M][V];
+  EACH (m, M)
+    EACH (v, V) sum[m][v] = splat(bias[m]);
+  for (int64_t k = 0; k < in; k++, At += V * LANES<T>)
+    EACH (m, M) {
+      Vec<T> w = splat(weights[m * padded + k]);
+      EACH (v, V) sum[m][v] = fma(load(At + v * LANES<T>), w, sum[m][v]);
+    }
+  EACH (m, M)
+    EACH (v, V) store<T>(Q + m * stride + v * LANES<T>, sum[m][v]);
+}
+template <class T>
+void forward_narrow(const Layer& layer, const T* weights, const T* A, int64_t rows, T* scratch, T* Q) {
+  constexpr int L = LANES<T>, W = WIDTH<T>;
+  const int64_t padded = (layer.in + W - 1) / W * W, stride = (rows + W - 1) / W * W;
+  const T* bias = weights + layer.out * padded;
+  for (int64_t row = 0; row < rows; row += 4 * L) {
+    const int64_t vectors = least(4, (rows - row + L - 1) / L);
+    for (int64_t k = 0; k < layer.in; k += L)
+      for (int64_t v = 0; v < vectors; v++) {
+        Vec<T> turn[L];
+        turned(A + k / W * rows * W, rows, row + v * L, k % W, turn);
+        EACH (j, L) store<T>(scratch + ((k + j) * vectors + v) * L, turn[j]);
+      }
+    with_count<4>(vectors, [&]<int V>() INLINE_LAMBDA {
+      for (int64_t o = 0, m; o < layer.out; o += m) {
+        m = least(2, layer.out - o);
+        with_count<2>(m, [&]<int M>() INLINE_LAMBDA {
+          narrow_tile<V, M>(scratch, weights + o * padded, bias + o, layer.in, padded, Q + o * stride + row, stride);
+        });
+      }
+    });
+  }
+}
+
+template <class T>
+void forward(const Layer& layer, const T* packed, const T* A, int64_t rows, int64_t first, int64_t last, Activation act,
+             T* scratch, T* Y, T* slope) {
+  constexpr int W = WIDTH<T>;
+  if (first == last) return;
+  const T* weights = packed + layer.packed;
+  if (layer.narrow) {
+    forward_narrow(layer, weights, A, rows, scratch, Y);
+    activate(act, layer.out * ((rows + W - 1) / W * W), Y, slope);
+    return;
+  }
+  const T* bias = weights + layer.panels * layer.in * W;
+  const int64_t at = first * rows * W;
+  product(A, weights + first * layer.in * W, bias + first * W, Y + at, rows, layer.in, last - first,
+          lanes_of_last<T>(layer, last));
+  activate(act, (last - first) * rows * W, Y + at, slope ? slope + at : nullptr);
+}
+
+// ---- the output layer's rows as columns ----------------------------------------------------------------------------------
+
+// LANES rows of the panels Q (…, rows, width), from `row` on, as columns of LANES.
+template <class T>
+void to_columns(const Layer& layer, const T* Q, int64_t rows, int64_t row, T* columns) {
+  constexpr int L = LANES<T>, W = WIDTH<T>;
+  for (int64_t k = 0; k < layer.out; k += L) {
+    Vec<T> v[L];
+    turned(Q + k / W * rows * W, rows, row, k % W, v);
+    EACH (j, L) store<T>(columns + (k + j) * L, v[j]);
+  }
+}
+// And back, `count` rows, with zeros where a panel has no outputs.
+template <class T>
+void to_panels(const Layer& layer, const T* columns, int64_t rows, int64_t row, int64_t count, T* Q) {
+  constexpr int L = LANES<T>, W = WIDTH<T>;
+  for (int64_t k = 0; k < layer.panels * W; k += L) {
+    Vec<T> v[L];
+    EACH (j, L) v[j] = k + j < layer.out ? load(columns + (k + j) * L) : Vec<T>{};
+    transpose<T>(v);
+    T* to = Q + k / W * rows * W + row * W + k % W;
+    for (int64_t i = 0; i < count; i++) store<T>(to + i * W, v[i]);
+  }
+}
+// f(row, Q, stride) for each LANES rows of begin..end, whose outputs are the columns Q: in place where the layer is narrow,
+// else turned to and fro.
+template <class T, class F>
+CHAINRULE_INLINE void each_block(const Layer& layer, int64_t rows, int64_t begin, int64_t end, T* scratch, T* Q,
+                                 const F& f) {
+  constexpr int L = LANES<T>, W = WIDTH<T>;
+  for (int64_t row = begin; row < end; row += L) {
+    if (!layer.narrow) to_columns(layer, Q, rows, row, scratch);
+    f(row, layer.narrow ? Q + row : scratch, layer.narrow ? (rows + W - 1) / W * W : int64_t(L));
+    if (!layer.narrow) to_panels(layer, scratch, rows, row, least(L, end - row), Q);
+  }
+}
+
+template <class T>
+void softmax(const Layer& layer, int64_t rows, T* scratch, T* Q) {
+  each_block(layer, rows, 0, rows, scratch, Q, [&](int64_t, T* columns, int64_t stride) INLINE_LAMBDA {
+    softmax(Block<T>{columns, stride, nullptr, 0, layer.out, {}});
+  });
+}
+
+template <class T>
+void loss(const Layer& layer, Loss kind, int64_t rows, int64_t begin, int64_t end, const T* labels, const T* weight,
+          T scale, T* scratch, T* Q, double* row_loss) {
+  constexpr int L = LANES<T>, W = WIDTH<T>;
+  const int64_t label_stride = (rows + W - 1) / W * W;
+  each_block(layer, rows, begin, end, scratch, Q, [&](int64_t row, T* columns, int64_t stride) INLINE_LAMBDA {
+    const int64_t count = least(L, end - row);
+    T each[L] = {};
+    for (int64_t i = 0; i < L; i++) each[i] = !weight ? T(1) : i < count ? weight[row + i] : T(0);
+    Block<T> block{columns, stride, labels + row, label_stride, layer.out, load(each) * splat(scale)};
+    Vec<T> e = loss_of(layer.activation, kind, block);
+    for (int64_t i = 0; i < count; i++) row_loss[row + i] = double(each[i]) * double(e[i]);
   });
 }
 
@@ -138,17 +253,34 @@ void forward(const Layer& layer, const T* packed, const T* A, int64_t rows, int6
 
 // Wᵀ of one panel of inputs: to[o][lane] = W[o / w][first_input + lane][o % w], with zeros past the last input.
 template <class T>
-void transpose(const Layer& layer, const T* weights, int64_t panel, T* to) {
-  constexpr int W = WIDTH<T>;
-  int64_t count = least(W, layer.in - panel * W);
-  for (int64_t o = 0; o < layer.out; o += W) {
-    const T* from = weights + (o / W * layer.in + panel * W) * W;
-    int64_t outputs = least(W, layer.out - o);
-    for (int64_t j = 0; j < outputs; j++, to += W) {
-      for (int64_t i = 0; i < count; i++) to[i] = from[i * W + j];
-      for (int64_t i = count; i < W; i++) to[i] = 0;
+void transposed(const Layer& layer, const T* weights, int64_t panel, T* to) {
+  constexpr int L = LANES<T>, W = WIDTH<T>;
+  const int64_t count = least(W, layer.in - panel * W);
+  for (int64_t o = 0; o < layer.out; o += L)
+    for (int64_t i = 0; i < W; i += L) {
+      const T* from = weights + (o / W * layer.in + panel * W + i) * W + o % W;
+      Vec<T> v[L];
+      EACH (j, L) v[j] = i + j < count ? load(from + j * W) : Vec<T>{};
+      transpose<T>(v);
+      EACH (j, L)
+        if (o + j < layer.out) store<T>(to + (o + j) * W + i, v[j]);
     }
-  }
+}
+
+// D = ∂ε/∂y ⊙ σ′ of one panel; a narrow layer's few outputs need no tile: ∂ε/∂y is made and used at once.
+template <Activation F, class T>
+CHAINRULE_INLINE void backward_narrow(const Layer& layer, const T* weights, const T* dQ, int64_t rows, int64_t panel,
+                                      const T* Y, const T* slope, T* D) {
+  constexpr int L = LANES<T>, W = WIDTH<T>;
+  const int64_t padded = (layer.in + W - 1) / W * W, stride = (rows + W - 1) / W * W, at = panel * rows * W;
+  const T* w = weights + panel * W;
+  for (int64_t lane = 0; lane < W; lane += L)
+    for (int64_t row = 0; row < rows; row++) {
+      Vec<T> dY = {};
+      for (int64_t o = 0; o < layer.out; o++) dY = fma(splat(dQ[o * stride + row]), load(w + o * padded + lane), dY);
+      const int64_t i = at + row * W + lane;
+      store<T>(D + i, dY * slope_at<F, T>(Y, slope, i));
+    }
 }
 
 template <class T>
@@ -156,12 +288,16 @@ void backward(const Layer& layer, const T* packed, const T* dP, int64_t rows, in
               Activation below, const T* Y, const T* slope, T* scratch, T* D) {
   constexpr int W = WIDTH<T>;
   static const T zeros[W] = {};
+  const T* weights = packed + layer.packed;
   for (int64_t p = first; p < last; p++) {
     int64_t at = p * rows * W, n = rows * W;
-    transpose(layer, packed + layer.packed, p, scratch);
-    product(dP, scratch, zeros, D + at, rows, layer.out, 1, least(W, layer.in - p * W));
+    if (!layer.narrow) {
+      transposed(layer, weights, p, scratch);
+      product(dP, scratch, zeros, D + at, rows, layer.out, 1, least(W, layer.in - p * W));
+    }
     with_activation(below, [&]<Activation F>() INLINE_LAMBDA {
-      if constexpr (F != Activation::identity)
+      if (layer.narrow) backward_narrow<F>(layer, weights, dP, rows, p, Y, slope, D);
+      else if constexpr (F != Activation::identity)
         for (int64_t i = at; i < at + n; i += LANES<T>) store<T>(D + i, load(D + i) * slope_at<F, T>(Y, slope, i));
     });
   }
@@ -258,10 +394,51 @@ CHAINRULE_INLINE void update_panel(const Layer& layer, const T* A, const T* D, i
   }
 }
 
+// A narrow layer's weights of one output lie as the values do, inputs beside each other: V vectors of them a tile.
+template <int V, class T>
+CHAINRULE_INLINE void narrow_update(const T* A, const T* d, int64_t rows, int64_t lanes, const Rule<T>& rule,
+                                    const Parameters<T>& m, int64_t at) {
+  constexpr int L = LANES<T>, W = WIDTH<T>;
+  T g[V * L];
+  Vec<T> sum[V];
+  EACH (v, V) sum[v] = rule.step == Step::gradient ? load(m.gradient + at + v * L) : Vec<T>{};
+  for (int64_t row = 0; row < rows; row++)
+    EACH (v, V) sum[v] = fma(load(A + v / PANEL * rows * W + row * W + v % PANEL * L), splat(d[row]), sum[v]);
+  EACH (v, V) store<T>(g + v * L, sum[v]);
+  for (int64_t j = lanes; j < V * L; j++) g[j] = 0;  // past the last input
+  step(rule, rule.decay, m, at, g, V * L);
+}
+template <class T>
+void update_narrow(const Layer& layer, const Parameters<T>& m, const T* A, const T* dQ, int64_t rows,
+                   const Rule<T>& rule) {
+  constexpr int W = WIDTH<T>;
+  const int64_t panels = (layer.in + W - 1) / W, stride = (rows + W - 1) / W * W;
+  T g[W] = {};
+  for (int64_t o = 0; o < layer.out; o++) {
+    const T* d = dQ + o * stride;
+    for (int64_t p = 0, n; p < panels; p += n) {
+      n = least(4, panels - p);
+      with_count<4>(n, [&]<int N>() INLINE_LAMBDA {
+        narrow_update<N * PANEL>(A + p * rows * W, d, rows, layer.in - p * W, rule, m,
+                                 layer.packed + (o * panels + p) * W);
+      });
+    }
+    g[o] = rule.step == Step::gradient ? m.gradient[layer.packed + layer.out * panels * W + o] : T(0);
+    for (int64_t row = 0; row < rows; row++) g[o] += d[row];
+  }
+  step(rule, T(0), m, layer.packed + layer.out * panels * W, g, W);
+}
+
 template <class T>
 void update(const Layer& layer, const Parameters<T>& m, const T* A, const T* dP, int64_t rows, int64_t first,
             int64_t last, const Rule<T>& rule, const Ahead& rows_ahead) {
   constexpr int L = LANES<T>, W = WIDTH<T>;
+  if (first == last) return;
+  if (layer.narrow) {
+    if (rows_ahead.index)
+      for (int64_t k = 0; k < layer.in; k += W) fetch(rows_ahead, k);
+    return update_narrow(layer, m, A, dP, rows, rule);
+  }
   Ahead ahead = rows_ahead;
   const bool plain = rule.step == Step::descent && rule.decay == 0;
   for (int64_t p = first; p < last; p++) {
@@ -292,8 +469,11 @@ void apply(const Layer& layer, const Parameters<T>& m, int64_t first, int64_t la
     step(rule, decay, m, at, m.gradient + at, n);
     for (int64_t i = at; i < at + n; i++) m.gradient[i] = 0;
   };
-  run(rule.decay, first * layer.in, last * layer.in);
-  run(T(0), layer.panels * layer.in + first, layer.panels * layer.in + last);
+  const int64_t weights = layer.narrow ? layer.out * ((layer.in + W - 1) / W) : layer.panels * layer.in;
+  if (first == last) return;
+  if (layer.narrow) run(rule.decay, 0, weights);
+  else run(rule.decay, first * layer.in, last * layer.in);
+  run(T(0), weights + first, weights + last);
 }
 
 // ---- in and out --------------------------------------------------------------------------------------------------------
@@ -336,11 +516,33 @@ void gather_from(const Rows& x, const int64_t* index, int64_t first_row, int64_t
       int64_t count = least(W, x.columns - k);
       if (count == W && x.column_stride == 1) {
         panel_of<T>(from + k, to);
-      } else {
-        for (int64_t j = 0; j < count; j++) to[j] = number<T, S>(from[(k + j) * x.column_stride]);
-        for (int64_t j = count; j < W; j++) to[j] = 0;
+        continue;
       }
+      int64_t j = 0;
+      EACH (v, PANEL) store<T>(to + v * LANES<T>, Vec<T>{});
+      if constexpr (sizeof(T) == sizeof(S))
+        if (x.column_stride == 1)
+          for (; j + LANES<T> <= count; j += LANES<T>) store<T>(to + j, load<T>(from + k + j));
+      for (; j < count; j++) to[j] = number<T, S>(from[(k + j) * x.column_stride]);
     }
+  }
+}
+template <class T, class S>
+void gather_columns_from(const Rows& x, const int64_t* index, int64_t first_row, int64_t rows, int64_t begin,
+                         int64_t end, T* C) {
+  const int64_t stride = (rows + WIDTH<T> - 1) / WIDTH<T> * WIDTH<T>;
+  for (int64_t row = begin; row < end; row++) {
+    const S* from = static_cast<const S*>(x.data) + (index ? index[row] : first_row + row) * x.row_stride;
+    for (int64_t k = 0; k < x.columns; k++) C[k * stride + row] = number<T, S>(from[k * x.column_stride]);
+  }
+}
+template <class T>
+void gather_columns(const Rows& x, const int64_t* index, int64_t first_row, int64_t rows, int64_t begin, int64_t end,
+                    T* C) {
+  switch (x.source) {
+    case Source::float32: return gather_columns_from<T, float>(x, index, first_row, rows, begin, end, C);
+    case Source::float64: return gather_columns_from<T, double>(x, index, first_row, rows, begin, end, C);
+    case Source::uint8: return gather_columns_from<T, uint8_t>(x, index, first_row, rows, begin, end, C);
   }
 }
 template <class T>
@@ -352,27 +554,33 @@ void gather(const Rows& x, const int64_t* index, int64_t first_row, int64_t rows
   }
 }
 
-template <class T>
-void pack(const Layer& layer, const T* flat, T* packed) {
+// f(flat, packed, n): n numbers of the weights and of the bias that lie `gap` apart in the packed vector.
+template <class T, class F>
+CHAINRULE_INLINE void each_row(const Layer& layer, const F& f) {
   constexpr int W = WIDTH<T>;
-  const T *weights = flat + layer.flat, *bias = weights + layer.out * layer.in;
-  T *panels = packed + layer.packed, *tail = panels + layer.panels * layer.in * W;
-  for (int64_t o = 0; o < layer.panels * W; o++) {
-    T* to = panels + o / W * layer.in * W + o % W;
-    for (int64_t i = 0; i < layer.in; i++) to[i * W] = o < layer.out ? weights[o * layer.in + i] : T(0);
-    tail[o] = o < layer.out ? bias[o] : T(0);
+  const int64_t padded = (layer.in + W - 1) / W * W, bias = layer.flat + layer.out * layer.in;
+  for (int64_t o = 0; o < layer.out; o++) {
+    const int64_t row = layer.flat + o * layer.in;
+    if (layer.narrow) {
+      f(row, layer.packed + o * padded, layer.in, 1);
+      f(bias + o, layer.packed + layer.out * padded + o, 1, 1);
+    } else {
+      f(row, layer.packed + o / W * layer.in * W + o % W, layer.in, W);
+      f(bias + o, layer.packed + layer.panels * layer.in * W + o, 1, 1);
+    }
   }
 }
 template <class T>
+void pack(const Layer& layer, const T* flat, T* packed) {
+  each_row<T>(layer, [&](int64_t from, int64_t to, int64_t n, int64_t gap) INLINE_LAMBDA {
+    for (int64_t i = 0; i < n; i++) packed[to + i * gap] = flat[from + i];
+  });
+}
+template <class T>
 void unpack(const Layer& layer, const T* packed, T* flat) {
-  constexpr int W = WIDTH<T>;
-  T *weights = flat + layer.flat, *bias = weights + layer.out * layer.in;
-  const T *panels = packed + layer.packed, *tail = panels + layer.panels * layer.in * W;
-  for (int64_t o = 0; o < layer.out; o++) {
-    const T* from = panels + o / W * layer.in * W + o % W;
-    for (int64_t i = 0; i < layer.in; i++) weights[o * layer.in + i] = from[i * W];
-    bias[o] = tail[o];
-  }
+  each_row<T>(layer, [&](int64_t to, int64_t from, int64_t n, int64_t gap) INLINE_LAMBDA {
+    for (int64_t i = 0; i < n; i++) flat[to + i] = packed[from + i * gap];
+  });
 }
 
 template <class T>
@@ -390,8 +598,8 @@ void evaluate(Activation act, int64_t n, const T* x, T* y, T* slope) {
 }
 
 template <class T>
-constexpr Kernels<T> TABLE = {WIDTH<T>, gather<T>,   pack<T>,   unpack<T>, forward<T>, softmax<T>,
-                              loss<T>,  backward<T>, update<T>, apply<T>,  evaluate<T>};
+constexpr Kernels<T> TABLE = {WIDTH<T>,   gather<T>, gather_columns<T>, pack<T>,   unpack<T>, forward<T>,
+                              softmax<T>, loss<T>,   backward<T>,       update<T>, apply<T>,  evaluate<T>};
 
 }  // namespace
 

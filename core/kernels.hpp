@@ -45,19 +45,24 @@ struct Kernels {
   // Lanes past the last column become 0.
   void (*gather)(const Rows& x, const int64_t* index, int64_t first_row, int64_t rows, int64_t begin, int64_t end,
                  T* A);
-  void (*pack)(const Layer& layer, const T* flat, T* packed);
+  // The same into columns, C[column][padded row].
+  void (*gather_columns)(const Rows& x, const int64_t* index, int64_t first_row, int64_t rows, int64_t begin,
+                         int64_t end, T* C);
+  void (*pack)(const Layer& layer, const T* flat, T* packed);  // packed must be zeros
   void (*unpack)(const Layer& layer, const T* packed, T* flat);
 
-  // (31, 38) P = A Wᵀ + b and (32) Y = σ(P); `slope` takes σ′(P) where has_slope(activation)
+  // (31, 38) P = A Wᵀ + b and (32) Y = σ(P); `slope` takes σ′(P) where has_slope(activation). `scratch`, here and below, is
+  // memory for 2 * width numbers per input and per output of the widest layer.
   void (*forward)(const Layer& layer, const T* packed, const T* A, int64_t rows, int64_t first, int64_t last,
-                  Activation activation, T* Y, T* slope);
-  // (53) the softmax of each of the rows begin..end, in place
-  void (*softmax)(int64_t outputs, int64_t rows, int64_t begin, int64_t end, T* Q);
-  // (33, 54..58) Q becomes ∂ε/∂q times weight[row] * scale; row_loss[row] becomes weight[row] ε. weight may be null.
-  void (*loss)(Activation activation, Loss loss, int64_t outputs, int64_t rows, int64_t begin, int64_t end, const T* L,
-               const T* weight, T scale, T* Q, double* row_loss);
+                  Activation activation, T* scratch, T* Y, T* slope);
+  // (53) the softmax of each row of the last layer's Q, in place
+  void (*softmax)(const Layer& layer, int64_t rows, T* scratch, T* Q);
+  // (33, 54..58) of the rows begin..end, begin a multiple of the width: Q becomes ∂ε/∂q times weight[row] * scale, and
+  // row_loss[row] weight[row] ε. L is in columns; weight may be null.
+  void (*loss)(const Layer& layer, Loss loss, int64_t rows, int64_t begin, int64_t end, const T* L, const T* weight,
+               T scale, T* scratch, T* Q, double* row_loss);
   // (36) ∂ε/∂y = Wᵀ ∂ε/∂p and (37) D = ∂ε/∂y ⊙ σ′ for panels of the layer's inputs, whose activation is `below` and
-  // whose values are Y and slope; scratch holds out * width numbers
+  // whose values are Y and slope
   void (*backward)(const Layer& layer, const T* packed, const T* dP, int64_t rows, int64_t first, int64_t last,
                    Activation below, const T* Y, const T* slope, T* scratch, T* D);
   // (34, 35, 40) ∂ε/∂W = Σ ∂ε/∂p ⊗ a, ∂ε/∂b = Σ ∂ε/∂p over the rows, and with it the rule's step (41..46) on W and b.

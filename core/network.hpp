@@ -4,6 +4,8 @@
 // Flat (the user's m): per layer the weights W, (out, in), row after row, then the bias b, (out,).
 // Packed (the kernels'): per layer panels of `width` outputs, W[panel][in][width], then the bias, padded to whole panels.
 // The samples' values are packed the same way, A[panel][row][width]: the outputs of one layer are the inputs of the next.
+// Narrow, the last layer where it has few outputs, which would leave a panel's lanes empty: the weights are rows
+// W[out][padded in], then the bias, padded to one panel; the values are columns Q[out][padded row], a sample a lane.
 #pragma once
 #include <cstdint>
 
@@ -22,7 +24,8 @@ struct Layer {
   Activation activation;
   int64_t flat;    // of W in the flat vector; b follows
   int64_t packed;  // of W in the packed vector; b follows
-  int64_t panels;  // of the outputs
+  int64_t panels;  // of the outputs; of a narrow layer 1
+  bool narrow;
 };
 
 }  // namespace chainrule

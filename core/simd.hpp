@@ -230,6 +230,40 @@ CHAINRULE_INLINE Normal<T> normal(Vec<T> x) {
   return {decay * splat(T(0.39894228040143268)), x > splat(T(0)) ? splat(T(1)) - upper : upper};
 }
 
+template <int... I>
+struct Order {};
+template <int N, int... I>
+struct Ascending : Ascending<N - 1, N - 1, I...> {};
+template <int... I>
+struct Ascending<0, I...> {
+  typedef Order<I...> type;
+};
+// Lanes I of the two vectors laid end to end.
+template <int... I, class V>
+CHAINRULE_INLINE V shuffle(V a, V b) {
+#if defined(__clang__) || __GNUC__ >= 12
+  return __builtin_shufflevector(a, b, I...);
+#else
+  typedef decltype(a < b) Mask;
+  return __builtin_shuffle(a, b, Mask{I...});
+#endif
+}
+// The upper right of a 2 x 2 scheme of blocks of D lanes changes places with the lower left.
+template <int D, class T, int... J>
+CHAINRULE_INLINE void exchange(Vec<T>& a, Vec<T>& b, Order<J...>) {
+  constexpr int L = sizeof...(J);
+  Vec<T> upper = shuffle<(J & D ? L + J - D : J)...>(a, b);
+  b = shuffle<(J & D ? L + J : J + D)...>(a, b);
+  a = upper;
+}
+// v[i][j] becomes v[j][i].
+template <class T, int D = 1>
+CHAINRULE_INLINE void transpose(Vec<T> (&v)[LANES<T>]) {
+  EACH (i, LANES<T>)
+    if ((i & D) == 0) exchange<D, T>(v[i], v[i + D], typename Ascending<LANES<T>>::type{});
+  if constexpr (2 * D < LANES<T>) transpose<T, 2 * D>(v);
+}
+
 // A panel is two vectors wide: a forward tile then needs one broadcast for two multiply-adds.
 constexpr int PANEL = 2;
 template <class T>

@@ -18,14 +18,21 @@ namespace chainrule {
 // Rows that go through the network at once. A larger batch goes through in chunks whose gradients are summed in the order
 // of the rows, so that the memory of a full batch does not grow with it and the bits do not depend on the chunk.
 constexpr int64_t CHUNK = 256;
+// What a barrier costs, in operations: as long as a core takes for so many.
+constexpr double BARRIER = 5e4;
+// Numbers in the rows of a batch that each thread rather gathers for itself than to wait for another.
+constexpr int64_t FEW = 16384;
 
 Network::Network(const std::vector<int64_t>& sizes, const std::vector<Activation>& activations, int64_t width)
     : width(width) {
   for (size_t l = 0; l + 1 < sizes.size(); l++) {
     int64_t in = sizes[l], out = sizes[l + 1];
-    layers.push_back({in, out, activations[l], flat_size, packed_size, panels(out)});
+    const bool narrow = l + 2 == sizes.size() && out <= width / 4;
+    layers.push_back({in, out, activations[l], flat_size, packed_size, panels(out), narrow});
     flat_size += (in + 1) * out;
-    packed_size += (in + 1) * padded(out);
+    packed_size += narrow ? out * padded(in) + width : (in + 1) * padded(out);
+    work += double(in) * out;
+    widest = std::max({widest, padded(in), padded(out)});
   }
 }
 
@@ -75,97 +82,149 @@ class Watch {
   std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
 
-// A thread's place in the team, and how often it has met the others.
+// What one thread has.
+template <class T>
 struct Seat {
   int t;
-  unsigned meetings = 0;
+  unsigned meetings = 0, steps = 0;
+  std::vector<T*> values[2], slopes[2], deltas;  // values[.][l] enters layer l; slopes, deltas: σ′, ∂ε/∂p of layer l
+  T *labels = nullptr, *weights = nullptr, *scratch = nullptr;
+  double* row_loss = nullptr;
+  Layer last;  // where it is everyone's own, with its place in this thread's copy
+  Parameters<T> own;
 };
 
 // One chunk of rows through the network and back, by all threads together.
+//
+// A thread owns a range of panels of each layer: it computes their outputs and changes their weights. What another needs is
+// met with a barrier, and a barrier costs as much as a small layer. So a small last layer is everyone's own: each thread has
+// a copy of its parameters and computes all of it; and where the rows are few, each gathers all of them. A network of two
+// layers then has one barrier a step, after the first. What is written before a step's first barrier has two places that
+// take turns, for others may still read what the step before wrote.
 template <class T>
 class Pass {
  public:
-  Pass(const Kernels<T>& kernels, const Network& net, const Data<T>& data, Loss loss, int64_t rows, int threads,
-       const Interrupted& interrupted)
+  Pass(const Kernels<T>& kernels, const Network& net, const Parameters<T>& m, const Data<T>& data, Loss loss,
+       int64_t rows, int threads, const Interrupted& interrupted)
       : barrier(threads),
+        seats(threads),
         kernels_(kernels),
         net_(net),
+        m_(m),
         data_(data),
         loss_(loss),
         threads_(threads),
-        watch_(interrupted),
-        rows_(rows),
-        memory_(memory_size()),
-        row_loss_(rows) {
-    T* next = memory_.get();
-    auto take = [&](int64_t n) {
-      T* here = next;
-      next += (n + 15) / 16 * 16;
-      return here;
-    };
+        depth_(int(net.layers.size())),
+        watch_(interrupted) {
     const auto& layers = net.layers;
-    values_.push_back(take(rows * net.padded(layers[0].in)));
-    for (const Layer& layer : layers) {
-      int64_t n = rows * net.padded(layer.out);
-      values_.push_back(take(n));
-      slopes_.push_back(has_slope(layer.activation) ? take(n) : nullptr);
-      deltas_.push_back(&layer == &layers.back() ? values_.back() : take(n));
+    const Layer& last = layers.back();
+    const double redundant = 6. * rows * last.in * last.out * (threads - 1) / threads;
+    const bool own_last = threads > 1 && depth_ > 1 && (last.narrow || redundant < 4 * BARRIER);
+    shared_ = own_last ? depth_ - 1 : depth_;
+    own_rows_ = own_last && rows * layers[0].in <= FEW;
+    const int64_t padded_rows = net.padded(rows);
+    for (Seat<T>& seat : seats) {
+      Seat<T>& first = seats[0];
+      const bool other = &seat != &first;
+      seat.t = int(&seat - &first);
+      auto take = [&](bool own, T* shared, int64_t n) { return other && !own ? shared : memory<T>(n); };
+      for (int turn = 0; turn < 2; turn++)
+        for (int l = 0; l <= depth_; l++) {
+          const bool again = turn == 1 && !(l == 1 && own_rows_);
+          T* shared = other ? first.values[turn][l] : nullptr;
+          const bool own = l == 0 ? own_rows_ : l > shared_;
+          const int64_t n = padded_rows * net.padded(l ? layers[l - 1].out : layers[0].in);
+          seat.values[turn].push_back(again ? seat.values[0][l] : take(own, shared, n));
+          if (l == 0) continue;
+          const bool slope = has_slope(layers[l - 1].activation) && l < depth_;
+          shared = other ? first.slopes[turn][l - 1] : nullptr;
+          seat.slopes[turn].push_back(!slope ? nullptr : again ? seat.slopes[0][l - 1] : take(false, shared, n));
+        }
+      for (int l = 0; l < depth_; l++) {
+        const int64_t n = padded_rows * net.padded(layers[l].out);
+        T* shared = other ? first.deltas[l] : nullptr;
+        seat.deltas.push_back(l + 1 == depth_ ? seat.values[0][depth_] : take(false, shared, n));
+      }
+      seat.labels = take(own_last, first.labels, padded_rows * net.padded(last.out));
+      seat.weights = take(own_last, first.weights, padded_rows);
+      seat.row_loss = other && !own_last ? first.row_loss : memory<double>(rows);
+      seat.scratch = memory<T>(2 * net.widest * net.width);
+      seat.last = last;
+      seat.own = m;
+      if (own_last && other) {
+        auto copy = [&](T* from) {
+          const int64_t n = net.packed_size - last.packed;
+          return from ? static_cast<T*>(std::memcpy(memory<T>(n), from + last.packed, n * sizeof(T))) : nullptr;
+        };
+        seat.last.packed = 0;
+        seat.own = {copy(m.theta), copy(m.velocity), copy(m.square), copy(m.gradient)};
+      }
     }
-    labels_ = take(rows * net.padded(layers.back().out));
-    weights_ = take(rows);
-    for (int t = 0; t < threads; t++) scratch_.push_back(take(widest() * net.width));
   }
 
   // The rows named by index (or first_row on), the gradient and the rule's step. `scale` is 1 / rows of the whole batch.
   // The rows' losses are added to `loss`. False, to every thread alike, when it is to end: interrupted or, where
   // `judge`, at a loss that is not finite.
-  bool run(Seat& seat, const Parameters<T>& m, const int64_t* index, int64_t first_row, int64_t rows, double scale,
-           const Rule<T>& rule, bool judge, double& loss, const int64_t* next = nullptr, int64_t next_rows = 0) {
-    const auto& layers = net_.layers;
-    const int depth = int(layers.size()), t = seat.t;
-    auto [begin, end] = share(rows, t, threads_);
-    kernels_.gather(data_.x, index, first_row, rows, begin, end, values_[0]);
-    kernels_.gather(data_.labels, index, first_row, rows, begin, end, labels_);
+  bool run(Seat<T>& seat, const int64_t* index, int64_t first_row, int64_t rows, double scale, const Rule<T>& rule,
+           bool judge, double& loss, const int64_t* next = nullptr, int64_t next_rows = 0) {
+    const auto &values = seat.values[seat.steps % 2], &slopes = seat.slopes[seat.steps % 2];
+    seat.steps++;
+    const Range mine = own_rows_ ? Range{0, rows} : share(rows, seat.t, threads_);
+    kernels_.gather(data_.x, index, first_row, rows, mine.begin, mine.end, values[0]);
+    const Range judged = judged_rows(seat, rows);
+    kernels_.gather_columns(data_.labels, index, first_row, rows, judged.begin, judged.end, seat.labels);
     if (data_.weight)
-      for (int64_t i = begin; i < end; i++) weights_[i] = data_.weight[index ? index[i] : first_row + i];
-    barrier.wait();
-    for (int l = 0; l < depth; l++) {
-      const Layer& layer = layers[l];
-      Range own = share(layer.panels, t, threads_);
+      for (int64_t i = judged.begin; i < judged.end; i++)
+        seat.weights[i] = data_.weight[index ? index[i] : first_row + i];
+    if (!own_rows_) barrier.wait();
+    for (int l = 0; l < depth_; l++) {
+      const Layer& layer = layer_of(seat, l);
+      const Range own = panels_of(seat, l);
       // The output layer's σ belongs to the loss, which needs q as well.
-      Activation activation = l + 1 < depth ? layer.activation : Activation::identity;
-      kernels_.forward(layer, m.theta, values_[l], rows, own.begin, own.end, activation, values_[l + 1], slopes_[l]);
-      if (!meet(seat, 2. * rows * layer.in * layer.out)) return false;
+      Activation activation = l + 1 < depth_ ? layer.activation : Activation::identity;
+      kernels_.forward(layer, parameters_of(seat, l).theta, values[l], rows, own.begin, own.end, activation,
+                       seat.scratch, values[l + 1], slopes[l]);
+      if (l < shared_ && !meet(seat, 2. * rows * layer.in * layer.out)) return false;
     }
-    kernels_.loss(layers.back().activation, loss_, layers.back().out, rows, begin, end, labels_,
-                  data_.weight ? weights_ : nullptr, T(scale), values_[depth], row_loss_.get());
-    barrier.wait();
+    kernels_.loss(layer_of(seat, depth_ - 1), loss_, rows, judged.begin, judged.end, seat.labels,
+                  data_.weight ? seat.weights : nullptr, T(scale), seat.scratch, values[depth_], seat.row_loss);
+    if (shared_ == depth_) barrier.wait();
     // Each thread adds up all rows: cheaper than waiting for one that does, and all see a divergence before they step.
     double sum = 0;
-    for (int64_t i = 0; i < rows; i++) sum += row_loss_.get()[i];
+    for (int64_t i = 0; i < rows; i++) sum += seat.row_loss[i];
     loss += sum;
     if (judge && !std::isfinite(sum)) {
-      if (t == 0) diverged_ = true;
+      if (seat.t == 0) diverged_ = true;
       return false;
     }
-    for (int l = depth - 1; l >= 0; l--) {
-      const Layer& layer = layers[l];
+    for (int l = depth_ - 1; l >= 0; l--) {
+      const Layer& layer = layer_of(seat, l);
       if (l > 0) {
-        Range below = share(layers[l - 1].panels, t, threads_);
-        kernels_.backward(layer, m.theta, deltas_[l], rows, below.begin, below.end, layers[l - 1].activation,
-                          values_[l], slopes_[l - 1], scratch_[t], deltas_[l - 1]);
-        if (!meet(seat, 4. * rows * layer.in * layer.out)) return false;  // between two layers' steps, at the worst
+        const Range below = panels_of(seat, l - 1);
+        kernels_.backward(layer, parameters_of(seat, l).theta, seat.deltas[l], rows, below.begin, below.end,
+                          net_.layers[l - 1].activation, values[l], slopes[l - 1], seat.scratch, seat.deltas[l - 1]);
+        // Others read these weights still, or will need these deltas. An end here is one between two layers' steps.
+        if ((l < shared_ || l > 1) && !meet(seat, 4. * rows * layer.in * layer.out)) return false;
       }
-      Range own = share(layer.panels, t, threads_);
+      const Range own = panels_of(seat, l);
       Ahead ahead{&data_.x, nullptr, 0};
       if (l == 0 && next) {
-        auto [from, to] = share(next_rows, t, threads_);
+        auto [from, to] = own_rows_ ? Range{0, next_rows} : share(next_rows, seat.t, threads_);
         ahead = {&data_.x, next + from, to - from};
       }
-      kernels_.update(layer, m, values_[l], deltas_[l], rows, own.begin, own.end, rule, ahead);
+      kernels_.update(layer, parameters_of(seat, l), values[l], seat.deltas[l], rows, own.begin, own.end, rule, ahead);
+    }
+    if (!own_rows_) barrier.wait();
+    return true;
+  }
+
+  // The rule's step from the gradients that were summed.
+  void apply(Seat<T>& seat, const Rule<T>& rule) {
+    for (int l = 0; l < depth_; l++) {
+      const Range own = panels_of(seat, l);
+      kernels_.apply(layer_of(seat, l), parameters_of(seat, l), own.begin, own.end, rule);
     }
     barrier.wait();
-    return true;
   }
 
   Ending ending() const {
@@ -173,39 +232,46 @@ class Pass {
   }
 
   Barrier barrier;
+  std::vector<Seat<T>> seats;
 
  private:
+  template <class N>
+  N* memory(int64_t n) {
+    buffers_.emplace_back(n * int64_t(sizeof(N)));
+    return reinterpret_cast<N*>(buffers_.back().get());
+  }
+  const Layer& layer_of(const Seat<T>& seat, int l) const { return l < shared_ ? net_.layers[l] : seat.last; }
+  const Parameters<T>& parameters_of(const Seat<T>& seat, int l) const { return l < shared_ ? m_ : seat.own; }
+  Range panels_of(const Seat<T>& seat, int l) const {
+    const int64_t panels = net_.layers[l].panels;
+    return l < shared_ ? share(panels, seat.t, threads_) : Range{0, panels};
+  }
+  // Whole vectors of rows, for the loss works on those.
+  Range judged_rows(const Seat<T>& seat, int64_t rows) const {
+    if (shared_ < depth_) return {0, rows};
+    auto [begin, end] = share(net_.panels(rows), seat.t, threads_);
+    return {std::min(begin * net_.width, rows), std::min(end * net_.width, rows)};
+  }
   // A barrier, at which the first thread may say that all are to stop. Two places to say it take turns: one is written
   // again only after the meeting between, when all have read it.
-  bool meet(Seat& seat, double flops) {
+  bool meet(Seat<T>& seat, double flops) {
     std::atomic<bool>& stop = stop_[seat.meetings++ % 2];
     if (seat.t == 0 && watch_.stop(flops)) stop = true;
     barrier.wait();
     return !stop;
   }
-  int64_t widest() const {
-    int64_t w = 0;
-    for (const Layer& layer : net_.layers) w = std::max(w, layer.out);
-    return w;
-  }
-  int64_t memory_size() const {
-    int64_t n = rows_ * net_.padded(net_.layers[0].in) + rows_ + 16 * (4 * int64_t(net_.layers.size()) + 8 + threads_);
-    for (const Layer& layer : net_.layers) n += 3 * rows_ * net_.padded(layer.out);
-    return n + rows_ * net_.padded(net_.layers.back().out) + threads_ * widest() * net_.width;
-  }
 
   const Kernels<T>& kernels_;
   const Network& net_;
+  const Parameters<T> m_;
   const Data<T>& data_;
   const Loss loss_;
-  const int threads_;
+  const int threads_, depth_;
+  int shared_;  // layers that the threads share; the last may be everyone's own
+  bool own_rows_;
   Watch watch_;
-  const int64_t rows_;
   std::atomic<bool> stop_[2] = {false, false}, diverged_ = false;
-  Buffer<T> memory_;
-  Buffer<double> row_loss_;
-  std::vector<T*> values_, slopes_, deltas_, scratch_;  // values_[l] enters layer l; deltas_[l] is ∂ε/∂p of layer l
-  T *labels_, *weights_;
+  std::vector<Buffer<char>> buffers_;
 };
 
 // ½ λ |W|² over the weights of all layers, biases left out (39); in the flat order, which no panel width changes.
@@ -215,8 +281,9 @@ double penalty(const Network& net, const T* packed, double decay) {
   if (decay != 0)
     for (const Layer& layer : net.layers)
       for (int64_t o = 0; o < layer.out; o++) {
-        const T* w = packed + layer.packed + o / net.width * layer.in * net.width + o % net.width;
-        for (int64_t i = 0; i < layer.in; i++) sum += double(w[i * net.width]) * w[i * net.width];
+        const int64_t w = net.width, gap = layer.narrow ? 1 : w;
+        const T* row = packed + layer.packed + (layer.narrow ? o * net.padded(layer.in) : o / w * layer.in * w + o % w);
+        for (int64_t i = 0; i < layer.in; i++) sum += double(row[i * gap]) * row[i * gap];
       }
   return 0.5 * decay * sum;
 }
@@ -236,25 +303,19 @@ Rule<T> rule_of(const Training& training) {
           T(1)};
 }
 
-// The rows of x through the network, chunk by chunk, each thread its share: take(t, first, rows, Q) has the output layer's
-// values in panels, after its activation or, with `raw`, before it.
+// The rows of x through the network, chunk by chunk, each thread its share: take(first, rows, Q, free, scratch) has the
+// output layer's values, after its activation or, with `raw`, before it, and memory for as many more.
 template <class T, class F>
 void each_chunk(const Kernels<T>& kernels, const Network& net, const T* theta, const Rows& x, int64_t n, int threads,
                 bool raw, const Interrupted& interrupted, const F& take) {
   Buffer<T> m = packed(kernels, net, theta);
-  const int64_t chunk = std::min(n, CHUNK);
-  int64_t widest = net.padded(net.layers[0].in);
-  double parameters = 0;
-  for (const Layer& layer : net.layers) {
-    widest = std::max(widest, net.padded(layer.out));
-    parameters += double(layer.in) * layer.out;
-  }
-  Buffer<T> memory(int64_t(threads) * 3 * chunk * widest);
+  const int64_t chunk = std::min(n, CHUNK), size = net.padded(chunk) * net.widest, scratch = 2 * net.widest * net.width;
+  Buffer<T> memory(threads * (3 * size + scratch));
   std::atomic<bool> stop = false;
   Watch watch(interrupted);
   run_together(threads, [&](int t) {
-    T* in = memory.get() + int64_t(t) * 3 * chunk * widest;
-    T *out = in + chunk * widest, *slope = out + chunk * widest;
+    T* in = memory.get() + t * (3 * size + scratch);
+    T *out = in + size, *slope = out + size, *work = slope + size;
     auto [begin, end] = share(n, t, threads);
     for (int64_t first = begin; first < end && !stop; first += chunk) {
       int64_t rows = std::min(chunk, end - first);
@@ -262,12 +323,12 @@ void each_chunk(const Kernels<T>& kernels, const Network& net, const T* theta, c
       for (const Layer& layer : net.layers) {
         const bool keep = raw && &layer == &net.layers.back(), soft = layer.activation == Activation::softmax;
         kernels.forward(layer, m.get(), in, rows, 0, layer.panels,
-                        keep || soft ? Activation::identity : layer.activation, out, slope);
-        if (soft && !keep) kernels.softmax(layer.out, rows, 0, rows, out);
+                        keep || soft ? Activation::identity : layer.activation, work, out, slope);
+        if (soft && !keep) kernels.softmax(layer, rows, work, out);
         std::swap(in, out);
       }
-      take(first, rows, in, out);
-      if (t == 0 && watch.stop(2 * parameters * rows)) stop = true;
+      take(first, rows, in, out, work);
+      if (t == 0 && watch.stop(2 * net.work * rows)) stop = true;
     }
   });
 }
@@ -278,11 +339,13 @@ template <class T>
 void predict(const InstructionSet& set, const Network& net, const T* theta, const Rows& x, int64_t n, T* Z, int threads,
              const Interrupted& interrupted) {
   const int64_t outputs = net.layers.back().out, w = net.width;
+  const bool narrow = net.layers.back().narrow;
   each_chunk(kernels_of<T>(set), net, theta, x, n, threads, false, interrupted,
-             [&](int64_t first, int64_t rows, const T* z, T*) {
+             [&](int64_t first, int64_t rows, const T* z, T*, T*) {
                for (int64_t row = 0; row < rows; row++)
                  for (int64_t k = 0; k < outputs; k++)
-                   Z[(first + row) * outputs + k] = z[(k / w * rows + row) * w + k % w];
+                   Z[(first + row) * outputs + k] =
+                       narrow ? z[k * net.padded(rows) + row] : z[(k / w * rows + row) * w + k % w];
              });
 }
 
@@ -293,10 +356,10 @@ double mean_loss(const InstructionSet& set, const Network& net, const T* theta, 
   const Layer& last = net.layers.back();
   Buffer<double> row_loss(data.n);
   each_chunk(kernels, net, theta, data.x, data.n, threads, true, interrupted,
-             [&](int64_t first, int64_t rows, T* q, T* labels) {
-               kernels.gather(data.labels, nullptr, first, rows, 0, rows, labels);
-               kernels.loss(last.activation, loss, last.out, rows, 0, rows, labels,
-                            data.weight ? data.weight + first : nullptr, T(1), q, row_loss.get() + first);
+             [&](int64_t first, int64_t rows, T* q, T* labels, T* scratch) {
+               kernels.gather_columns(data.labels, nullptr, first, rows, 0, rows, labels);
+               kernels.loss(last, loss, rows, 0, rows, labels, data.weight ? data.weight + first : nullptr, T(1),
+                            scratch, q, row_loss.get() + first);
              });
   double sum = 0;
   for (int64_t i = 0; i < data.n; i++) sum += row_loss.get()[i];
@@ -311,15 +374,13 @@ double loss_and_gradient(const InstructionSet& set, const Network& net, const T*
   Parameters<T> parameters{m.get(), nullptr, nullptr, sums.get()};
   Rule<T> rule{};
   rule.step = Step::gradient;
-  Pass<T> pass(kernels, net, data, loss, std::min(data.n, CHUNK), threads, interrupted);
+  Pass<T> pass(kernels, net, parameters, data, loss, std::min(data.n, CHUNK), threads, interrupted);
   double total = 0;
   run_together(threads, [&](int t) {
-    Seat seat{t};
     double sum = 0;
     bool going = true;
     for (int64_t first = 0; first < data.n && going; first += CHUNK)
-      going =
-          pass.run(seat, parameters, nullptr, first, std::min(CHUNK, data.n - first), 1. / data.n, rule, false, sum);
+      going = pass.run(pass.seats[t], nullptr, first, std::min(CHUNK, data.n - first), 1. / data.n, rule, false, sum);
     if (t == 0) total = sum;
   });
   for (const Layer& layer : net.layers) {
@@ -338,8 +399,9 @@ Outcome run_epochs(const InstructionSet& set, const Network& net, T* theta, cons
   auto memory = [&](const T* flat) { return flat ? packed(kernels, net, flat) : Buffer<T>(1); };
   Buffer<T> m = packed(kernels, net, theta), velocity = memory(state.velocity), square = memory(state.square),
             sums(batch > CHUNK ? net.packed_size : 1);
-  Parameters<T> parameters{m.get(), velocity.get(), square.get(), sums.get()};
-  Pass<T> pass(kernels, net, data, training.loss, std::min(batch, CHUNK), training.threads, interrupted);
+  Parameters<T> parameters{m.get(), state.velocity ? velocity.get() : nullptr, state.square ? square.get() : nullptr,
+                           batch > CHUNK ? sums.get() : nullptr};
+  Pass<T> pass(kernels, net, parameters, data, training.loss, std::min(batch, CHUNK), training.threads, interrupted);
   Buffer<int64_t> order(training.shuffle ? n : 1);
   const int64_t* index = training.shuffle ? order.get() : nullptr;
   double powers[2] = {state.powers[0], state.powers[1]};
@@ -349,7 +411,7 @@ Outcome run_epochs(const InstructionSet& set, const Network& net, T* theta, cons
   outcome.loss.reserve(std::min<int64_t>(training.epochs, 4096));
 
   run_together(training.threads, [&](int t) {
-    Seat seat{t};
+    Seat<T>& seat = pass.seats[t];
     Rule<T> rule = rule_of<T>(training), sum = rule;
     sum.step = Step::gradient;
     double power1 = powers[0], power2 = powers[1];
@@ -365,19 +427,14 @@ Outcome run_epochs(const InstructionSet& set, const Network& net, T* theta, cons
         rule.unbias1 = T(1 / (1 - next1));
         rule.unbias2 = T(1 / (1 - next2));
         for (int64_t row = first; row < end && going; row += CHUNK)
-          going = pass.run(seat, parameters, index ? index + row : nullptr, row, std::min(CHUNK, end - row),
-                           1. / (end - first), chunked ? sum : rule, true, loss,
-                           ahead && end < n ? index + end : nullptr, std::min(batch, n - end));
+          going = pass.run(seat, index ? index + row : nullptr, row, std::min(CHUNK, end - row), 1. / (end - first),
+                           chunked ? sum : rule, true, loss, ahead && end < n ? index + end : nullptr,
+                           std::min(batch, n - end));
         if (!going) break;
-        if (chunked) {
-          for (const Layer& layer : net.layers) {
-            Range own = share(layer.panels, t, training.threads);
-            kernels.apply(layer, parameters, own.begin, own.end, rule);
-          }
-          pass.barrier.wait();
-        }
+        if (chunked) pass.apply(seat, rule);
         power1 = next1, power2 = next2;
       }
+      if (training.decay != 0) pass.barrier.wait();  // the penalty reads what others may still change
       if (t == 0 && going) outcome.loss.push_back(loss / n + penalty(net, m.get(), training.decay));
     }
     if (t == 0) powers[0] = power1, powers[1] = power2;

@@ -10,7 +10,8 @@ namespace chainrule {
 // The layers of a network and the sizes of its two parameter vectors, for an instruction set's panel width.
 struct Network {
   std::vector<Layer> layers;
-  int64_t width, flat_size = 0, packed_size = 0;
+  int64_t width, flat_size = 0, packed_size = 0, widest = 0;
+  double work = 0;  // multiply-adds of a row's forward pass
 
   Network(const std::vector<int64_t>& sizes, const std::vector<Activation>& activations, int64_t width);
   int64_t panels(int64_t n) const { return (n + width - 1) / width; }
