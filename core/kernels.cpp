@@ -25,6 +25,11 @@ constexpr int ROWS = CHAINRULE_ROWS;
 // Inputs of one forward block: its weights (16 KiB of one panel) stay in the first-level cache for all rows of the batch.
 constexpr int64_t BLOCK = 256;
 
+template <class T>
+CHAINRULE_INLINE int64_t padded(int64_t n) {  // to whole panels
+  return (n + WIDTH<T> - 1) / WIDTH<T> * WIDTH<T>;
+}
+
 // ---- run-time numbers as compile-time ones ---------------------------------------------------------------------------
 
 template <int M, class F>
@@ -135,14 +140,14 @@ CHAINRULE_INLINE void turned(const T* panel, int64_t rows, int64_t row, int64_t 
 
 // A narrow layer: V vectors of rows x M outputs. The rows were turned into At (in, V * LANES).
 template <int V, int M, class T>
-CHAINRULE_INLINE void narrow_tile(const T* At, const T* weights, const T* bias, int64_t in, int64_t padded, T* Q,
+CHAINRULE_INLINE void narrow_tile(const T* At, const T* weights, const T* bias, int64_t in, int64_t gap, T* Q,
                                   int64_t stride) {
   Vec<T> sum[M][V];
   EACH (m, M)
     EACH (v, V) sum[m][v] = splat(bias[m]);
   for (int64_t k = 0; k < in; k++, At += V * LANES<T>)
     EACH (m, M) {
-      Vec<T> w = splat(weights[m * padded + k]);
+      Vec<T> w = splat(weights[m * gap + k]);
       EACH (v, V) sum[m][v] = fma(load(At + v * LANES<T>), w, sum[m][v]);
     }
   EACH (m, M)
@@ -151,8 +156,8 @@ CHAINRULE_INLINE void narrow_tile(const T* At, const T* weights, const T* bias, 
 template <class T>
 void forward_narrow(const Layer& layer, const T* weights, const T* A, int64_t rows, T* scratch, T* Q) {
   constexpr int L = LANES<T>, W = WIDTH<T>;
-  const int64_t padded = (layer.in + W - 1) / W * W, stride = (rows + W - 1) / W * W;
-  const T* bias = weights + layer.out * padded;
+  const int64_t gap = padded<T>(layer.in), stride = padded<T>(rows);
+  const T* bias = weights + layer.out * gap;
   for (int64_t row = 0; row < rows; row += 4 * L) {
     const int64_t vectors = least(4, (rows - row + L - 1) / L);
     for (int64_t k = 0; k < layer.in; k += L)
@@ -165,7 +170,7 @@ void forward_narrow(const Layer& layer, const T* weights, const T* A, int64_t ro
       for (int64_t o = 0, m; o < layer.out; o += m) {
         m = least(2, layer.out - o);
         with_count<2>(m, [&]<int M>() INLINE_LAMBDA {
-          narrow_tile<V, M>(scratch, weights + o * padded, bias + o, layer.in, padded, Q + o * stride + row, stride);
+          narrow_tile<V, M>(scratch, weights + o * gap, bias + o, layer.in, gap, Q + o * stride + row, stride);
         });
       }
     });
@@ -180,7 +185,7 @@ void forward(const Layer& layer, const T* packed, const T* A, int64_t rows, int6
   const T* weights = packed + layer.packed;
   if (layer.narrow) {
     forward_narrow(layer, weights, A, rows, scratch, Y);
-    activate(act, layer.out * ((rows + W - 1) / W * W), Y, slope);
+    activate(act, layer.out * padded<T>(rows), Y, slope);
     return;
   }
   const T* bias = weights + layer.panels * layer.in * W;
@@ -219,10 +224,10 @@ void to_panels(const Layer& layer, const T* columns, int64_t rows, int64_t row, 
 template <class T, class F>
 CHAINRULE_INLINE void each_block(const Layer& layer, int64_t rows, int64_t begin, int64_t end, T* scratch, T* Q,
                                  const F& f) {
-  constexpr int L = LANES<T>, W = WIDTH<T>;
+  constexpr int L = LANES<T>;
   for (int64_t row = begin; row < end; row += L) {
     if (!layer.narrow) to_columns(layer, Q, rows, row, scratch);
-    f(row, layer.narrow ? Q + row : scratch, layer.narrow ? (rows + W - 1) / W * W : int64_t(L));
+    f(row, layer.narrow ? Q + row : scratch, layer.narrow ? padded<T>(rows) : int64_t(L));
     if (!layer.narrow) to_panels(layer, scratch, rows, row, least(L, end - row), Q);
   }
 }
@@ -237,8 +242,8 @@ void softmax(const Layer& layer, int64_t rows, T* scratch, T* Q) {
 template <class T>
 void loss(const Layer& layer, Loss kind, int64_t rows, int64_t begin, int64_t end, const T* labels, const T* weight,
           T scale, T* scratch, T* Q, double* row_loss) {
-  constexpr int L = LANES<T>, W = WIDTH<T>;
-  const int64_t label_stride = (rows + W - 1) / W * W;
+  constexpr int L = LANES<T>;
+  const int64_t label_stride = padded<T>(rows);
   each_block(layer, rows, begin, end, scratch, Q, [&](int64_t row, T* columns, int64_t stride) INLINE_LAMBDA {
     const int64_t count = least(L, end - row);
     T each[L] = {};
@@ -272,12 +277,12 @@ template <Activation F, class T>
 CHAINRULE_INLINE void backward_narrow(const Layer& layer, const T* weights, const T* dQ, int64_t rows, int64_t panel,
                                       const T* Y, const T* slope, T* D) {
   constexpr int L = LANES<T>, W = WIDTH<T>;
-  const int64_t padded = (layer.in + W - 1) / W * W, stride = (rows + W - 1) / W * W, at = panel * rows * W;
+  const int64_t gap = padded<T>(layer.in), stride = padded<T>(rows), at = panel * rows * W;
   const T* w = weights + panel * W;
   for (int64_t lane = 0; lane < W; lane += L)
     for (int64_t row = 0; row < rows; row++) {
       Vec<T> dY = {};
-      for (int64_t o = 0; o < layer.out; o++) dY = fma(splat(dQ[o * stride + row]), load(w + o * padded + lane), dY);
+      for (int64_t o = 0; o < layer.out; o++) dY = fma(splat(dQ[o * stride + row]), load(w + o * gap + lane), dY);
       const int64_t i = at + row * W + lane;
       store<T>(D + i, dY * slope_at<F, T>(Y, slope, i));
     }
@@ -412,7 +417,7 @@ template <class T>
 void update_narrow(const Layer& layer, const Parameters<T>& m, const T* A, const T* dQ, int64_t rows,
                    const Rule<T>& rule) {
   constexpr int W = WIDTH<T>;
-  const int64_t panels = (layer.in + W - 1) / W, stride = (rows + W - 1) / W * W;
+  const int64_t panels = (layer.in + W - 1) / W, stride = padded<T>(rows);
   T g[W] = {};
   for (int64_t o = 0; o < layer.out; o++) {
     const T* d = dQ + o * stride;
@@ -530,7 +535,7 @@ void gather_from(const Rows& x, const int64_t* index, int64_t first_row, int64_t
 template <class T, class S>
 void gather_columns_from(const Rows& x, const int64_t* index, int64_t first_row, int64_t rows, int64_t begin,
                          int64_t end, T* C) {
-  const int64_t stride = (rows + WIDTH<T> - 1) / WIDTH<T> * WIDTH<T>;
+  const int64_t stride = padded<T>(rows);
   for (int64_t row = begin; row < end; row++) {
     const S* from = static_cast<const S*>(x.data) + (index ? index[row] : first_row + row) * x.row_stride;
     for (int64_t k = 0; k < x.columns; k++) C[k * stride + row] = number<T, S>(from[k * x.column_stride]);
@@ -558,12 +563,12 @@ void gather(const Rows& x, const int64_t* index, int64_t first_row, int64_t rows
 template <class T, class F>
 CHAINRULE_INLINE void each_row(const Layer& layer, const F& f) {
   constexpr int W = WIDTH<T>;
-  const int64_t padded = (layer.in + W - 1) / W * W, bias = layer.flat + layer.out * layer.in;
+  const int64_t row_size = padded<T>(layer.in), bias = layer.flat + layer.out * layer.in;
   for (int64_t o = 0; o < layer.out; o++) {
     const int64_t row = layer.flat + o * layer.in;
     if (layer.narrow) {
-      f(row, layer.packed + o * padded, layer.in, 1);
-      f(bias + o, layer.packed + layer.out * padded + o, 1, 1);
+      f(row, layer.packed + o * row_size, layer.in, 1);
+      f(bias + o, layer.packed + layer.out * row_size + o, 1, 1);
     } else {
       f(row, layer.packed + o / W * layer.in * W + o % W, layer.in, W);
       f(bias + o, layer.packed + layer.panels * layer.in * W + o, 1, 1);

@@ -39,8 +39,9 @@ Network::Network(const std::vector<int64_t>& sizes, const std::vector<Activation
 namespace {
 
 template <class T>
-class Buffer {  // n zeros, aligned to a cache line
+class Buffer {  // n zeros, aligned to a cache line; or nothing
  public:
+  Buffer() = default;
   explicit Buffer(int64_t n) : data_(static_cast<T*>(std::aligned_alloc(64, (n * sizeof(T) + 127) / 64 * 64))) {
     if (!data_) throw std::bad_alloc();
     std::memset(data_.get(), 0, n * sizeof(T));
@@ -54,11 +55,12 @@ class Buffer {  // n zeros, aligned to a cache line
   std::unique_ptr<T, Free> data_;
 };
 
+// What `flat` holds, as the kernels take it; nothing where it is null.
 template <class T>
 Buffer<T> packed(const Kernels<T>& kernels, const Network& net, const T* flat) {
+  if (!flat) return {};
   Buffer<T> to(net.packed_size);
-  if (flat)
-    for (const Layer& layer : net.layers) kernels.pack(layer, flat, to.get());
+  for (const Layer& layer : net.layers) kernels.pack(layer, flat, to.get());
   return to;
 }
 
@@ -123,35 +125,39 @@ class Pass {
     shared_ = own_last ? depth_ - 1 : depth_;
     own_rows_ = own_last && rows * layers[0].in <= FEW;
     const int64_t padded_rows = net.padded(rows);
-    for (Seat<T>& seat : seats) {
-      Seat<T>& first = seats[0];
-      const bool other = &seat != &first;
-      seat.t = int(&seat - &first);
-      auto take = [&](bool own, T* shared, int64_t n) { return other && !own ? shared : memory<T>(n); };
-      for (int turn = 0; turn < 2; turn++)
-        for (int l = 0; l <= depth_; l++) {
-          const bool again = turn == 1 && !(l == 1 && own_rows_);
-          T* shared = other ? first.values[turn][l] : nullptr;
-          const bool own = l == 0 ? own_rows_ : l > shared_;
-          const int64_t n = padded_rows * net.padded(l ? layers[l - 1].out : layers[0].in);
-          seat.values[turn].push_back(again ? seat.values[0][l] : take(own, shared, n));
-          if (l == 0) continue;
-          const bool slope = has_slope(layers[l - 1].activation) && l < depth_;
-          shared = other ? first.slopes[turn][l - 1] : nullptr;
-          seat.slopes[turn].push_back(!slope ? nullptr : again ? seat.slopes[0][l - 1] : take(false, shared, n));
-        }
-      for (int l = 0; l < depth_; l++) {
-        const int64_t n = padded_rows * net.padded(layers[l].out);
-        T* shared = other ? first.deltas[l] : nullptr;
-        seat.deltas.push_back(l + 1 == depth_ ? seat.values[0][depth_] : take(false, shared, n));
-      }
-      seat.labels = take(own_last, first.labels, padded_rows * net.padded(last.out));
-      seat.weights = take(own_last, first.weights, padded_rows);
-      seat.row_loss = other && !own_last ? first.row_loss : memory<double>(rows);
+    auto values = [&](int l) {  // memory for what enters layer l
+      return memory<T>(padded_rows * net.padded(l ? layers[l - 1].out : layers[0].in));
+    };
+    auto judging = [&](Seat<T>& seat) {  // memory for the loss
+      seat.labels = values(depth_);
+      seat.weights = memory<T>(padded_rows);
+      seat.row_loss = memory<double>(rows);
+    };
+    Seat<T>& first = seats[0];
+    first.values[0].push_back(values(0));
+    for (int l = 0; l < depth_; l++) {
+      const bool last_one = l + 1 == depth_;
+      first.values[0].push_back(values(l + 1));
+      first.slopes[0].push_back(has_slope(layers[l].activation) && !last_one ? values(l + 1) : nullptr);
+      first.deltas.push_back(last_one ? first.values[0].back() : values(l + 1));
+    }
+    first.values[1] = first.values[0], first.slopes[1] = first.slopes[0];
+    if (own_rows_) {  // what the first layer makes is written before a step's only barrier
+      first.values[1][1] = values(1);
+      if (first.slopes[0][0]) first.slopes[1][0] = values(1);
+    }
+    judging(first);
+    first.last = last;
+    first.own = m;
+    for (int t = 0; t < threads; t++) {  // the others have what the first has, but for what is their own
+      Seat<T>& seat = seats[t];
+      if (t > 0) seat = first;
+      seat.t = t;
       seat.scratch = memory<T>(2 * net.widest * net.width);
-      seat.last = last;
-      seat.own = m;
-      if (own_last && other) {
+      if (t > 0 && own_rows_) seat.values[0][0] = seat.values[1][0] = values(0);
+      if (t > 0 && own_last) {
+        seat.values[0][depth_] = seat.values[1][depth_] = seat.deltas.back() = values(depth_);
+        judging(seat);
         auto copy = [&](T* from) {
           const int64_t n = net.packed_size - last.packed;
           return from ? static_cast<T*>(std::memcpy(memory<T>(n), from + last.packed, n * sizeof(T))) : nullptr;
@@ -274,17 +280,12 @@ class Pass {
   std::vector<Buffer<char>> buffers_;
 };
 
-// ½ λ |W|² over the weights of all layers, biases left out (39); in the flat order, which no panel width changes.
+// ½ λ |W|² over the weights of all layers, biases left out (39).
 template <class T>
-double penalty(const Network& net, const T* packed, double decay) {
+double penalty(const Network& net, const T* theta, double decay) {
   double sum = 0;
-  if (decay != 0)
-    for (const Layer& layer : net.layers)
-      for (int64_t o = 0; o < layer.out; o++) {
-        const int64_t w = net.width, gap = layer.narrow ? 1 : w;
-        const T* row = packed + layer.packed + (layer.narrow ? o * net.padded(layer.in) : o / w * layer.in * w + o % w);
-        for (int64_t i = 0; i < layer.in; i++) sum += double(row[i * gap]) * row[i * gap];
-      }
+  for (const Layer& layer : net.layers)
+    for (const T* w = theta + layer.flat; w < theta + layer.flat + layer.in * layer.out; w++) sum += double(*w) * *w;
   return 0.5 * decay * sum;
 }
 
@@ -388,7 +389,7 @@ double loss_and_gradient(const InstructionSet& set, const Network& net, const T*
     if (decay != 0)
       for (int64_t i = layer.flat; i < layer.flat + layer.in * layer.out; i++) gradient[i] += T(decay) * theta[i];
   }
-  return total / data.n + penalty(net, m.get(), decay);
+  return total / data.n + (decay != 0 ? penalty(net, theta, decay) : 0);
 }
 
 template <class T>
@@ -396,14 +397,17 @@ Outcome run_epochs(const InstructionSet& set, const Network& net, T* theta, cons
                    const Training& training, const Interrupted& interrupted) {
   const Kernels<T>& kernels = kernels_of<T>(set);
   const int64_t n = data.n, batch = std::min(training.batch_size, n);
-  auto memory = [&](const T* flat) { return flat ? packed(kernels, net, flat) : Buffer<T>(1); };
-  Buffer<T> m = packed(kernels, net, theta), velocity = memory(state.velocity), square = memory(state.square),
-            sums(batch > CHUNK ? net.packed_size : 1);
-  Parameters<T> parameters{m.get(), state.velocity ? velocity.get() : nullptr, state.square ? square.get() : nullptr,
-                           batch > CHUNK ? sums.get() : nullptr};
+  Buffer<T> m = packed(kernels, net, theta), velocity = packed(kernels, net, state.velocity),
+            square = packed(kernels, net, state.square),
+            sums = batch > CHUNK ? Buffer<T>(net.packed_size) : Buffer<T>(), trained(net.flat_size);
+  Parameters<T> parameters{m.get(), velocity.get(), square.get(), sums.get()};
+  auto unpack = [&] {
+    for (const Layer& layer : net.layers) kernels.unpack(layer, m.get(), trained.get());
+    return trained.get();
+  };
   Pass<T> pass(kernels, net, parameters, data, training.loss, std::min(batch, CHUNK), training.threads, interrupted);
-  Buffer<int64_t> order(training.shuffle ? n : 1);
-  const int64_t* index = training.shuffle ? order.get() : nullptr;
+  Buffer<int64_t> order = training.shuffle ? Buffer<int64_t>(n) : Buffer<int64_t>();
+  const int64_t* index = order.get();
   double powers[2] = {state.powers[0], state.powers[1]};
   // Fetching rows ahead pays while the next batch fits in the second-level cache beside the weights in use.
   const bool ahead = index && batch * data.x.columns * int64_t(sizeof(T)) <= 128 * 1024;
@@ -435,7 +439,8 @@ Outcome run_epochs(const InstructionSet& set, const Network& net, T* theta, cons
         power1 = next1, power2 = next2;
       }
       if (training.decay != 0) pass.barrier.wait();  // the penalty reads what others may still change
-      if (t == 0 && going) outcome.loss.push_back(loss / n + penalty(net, m.get(), training.decay));
+      if (t == 0 && going)
+        outcome.loss.push_back(loss / n + (training.decay != 0 ? penalty(net, unpack(), training.decay) : 0));
     }
     if (t == 0) powers[0] = power1, powers[1] = power2;
   });
@@ -443,13 +448,14 @@ Outcome run_epochs(const InstructionSet& set, const Network& net, T* theta, cons
   outcome.ending = pass.ending();
   state.powers[0] = powers[0], state.powers[1] = powers[1];
   for (const Layer& layer : net.layers) {
-    kernels.unpack(layer, m.get(), theta);
     if (state.velocity) kernels.unpack(layer, velocity.get(), state.velocity);
     if (state.square) kernels.unpack(layer, square.get(), state.square);
   }
-  // The last step's overflow shows in no loss.
-  if (!std::all_of(theta, theta + net.flat_size, [](T v) { return std::isfinite(v); }))
-    outcome.ending = Ending::diverged;
+  // The last step's overflow shows in no loss. What is not finite is of no use: θ then stays as it was.
+  unpack();
+  if (std::all_of(trained.get(), trained.get() + net.flat_size, [](T v) { return std::isfinite(v); }))
+    std::copy_n(trained.get(), net.flat_size, theta);
+  else outcome.ending = Ending::diverged;
   return outcome;
 }
 

@@ -229,7 +229,6 @@ def _fit(options: argparse.Namespace) -> int:
     }
     model = Classifier(**settings) if classify else Regressor(**settings)
     model.check_parameters()
-    data.check_integer("random_state", options.seed, 0, 2**32 - 1)
     kept, aside = np.arange(len(examples.X)), np.arange(0)
     if share:
         kept, aside = data.set_aside(len(examples.X), share, options.seed, examples.y if classify else None)

@@ -156,9 +156,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         validation = None
         if X_val is not None:
             targets = self._check_targets(y_val, "y_val")
-            validation = (self._scaled(self._checked(X_val, reset=False, name="X_val")), self._labels(targets, "y_val"))
-            if not len(targets):
-                raise data.DataError("X_val has no rows; leave it out, or give it some")
+            validation = (self._rows(X_val, "X_val"), self._labels(targets, "y_val"))
             check_consistent_length(*validation)
         elif self.early_stopping:
             rows, labels, weight, validation = self._split(rows, labels, weight)
@@ -178,8 +176,10 @@ class _Network(BaseEstimator):  # type: ignore[misc]
 
     def check_parameters(self) -> None:
         """Refuse parameters of a wrong kind or out of range, by their own names."""
-        for name, low in (("max_iter", 1), ("n_iter_no_change", 1), ("max_fun", 1), ("n_threads", 1)):
-            data.check_integer(name, getattr(self, name), low, 2**31)
+        for name in ("max_iter", "n_iter_no_change", "max_fun", "n_threads"):
+            data.check_integer(name, getattr(self, name), 1, 2**31)
+        if isinstance(self.random_state, int | np.integer):
+            data.check_integer("random_state", self.random_state, 0, 2**32 - 1)
         for name, top, ends in (
             ("alpha", np.inf, "[)"), ("learning_rate_init", np.inf, "()"), ("power_t", np.inf, "[)"),
             ("tol", np.inf, "[)"), ("epsilon", np.inf, "()"), ("momentum", 1, "[)"), ("beta_1", 1, "[)"),
@@ -259,8 +259,8 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         data.check_finite(checked, name, None if names is None else [repr(column) for column in names])
         return checked
 
-    def _rows(self, X: Any) -> Array:
-        return self._scaled(self._checked(X, reset=False))
+    def _rows(self, X: Any, name: str = "X") -> Array:
+        return self._scaled(self._checked(X, reset=False, name=name))
 
     def _scaled(self, checked: Array) -> Array:
         if self.grey_:
@@ -294,7 +294,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
 
     def _seed(self) -> int:
         if isinstance(self.random_state, int | np.integer):
-            return data.check_integer("random_state", self.random_state, 0, 2**32 - 1)
+            return int(self.random_state)
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _start(self, labels: Floats) -> None:

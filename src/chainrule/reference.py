@@ -65,9 +65,18 @@ def mean_loss(
     n_threads: int = 1,
 ) -> float:
     """ε = mean over rows of weight · ε_row (39), from the forward pass alone."""
-    P, Y = forward(theta.astype(np.float64), sizes, activations, rows(X))
-    each = LOSSES[loss].value(P[-1], Y[-1], L.astype(np.float64))
-    return float(np.mean(each if weight is None else weight * each))
+    A = rows(X)
+    with np.errstate(over="ignore", invalid="ignore"):  # a divergence shows in the loss, and is reported once
+        P, Y = forward(theta.astype(np.float64), sizes, activations, A)
+        return _mean(loss, P[-1], Y[-1], L.astype(np.float64), _weights(weight, len(A)))
+
+
+def _mean(loss: str, q: Array, z: Array, l: Array, w: Array) -> float:
+    return float(w @ LOSSES[loss].value(q, z, l)) / len(w)  # (39), but for the penalty
+
+
+def _weights(weight: Floats | None, n: int) -> Array:
+    return np.ones(n) if weight is None else weight.astype(np.float64)
 
 
 def loss_and_gradient(
@@ -84,11 +93,11 @@ def loss_and_gradient(
     """ε = mean over rows of weight · ε_row, plus ½ l2 |W|², and ∂ε/∂m, flat like m."""
     m, A, l = theta.astype(np.float64), rows(X), L.astype(np.float64)
     n = len(A)
-    w = np.ones(n) if weight is None else weight.astype(np.float64)
+    w = _weights(weight, n)
     gradient = np.empty_like(m)
     with np.errstate(over="ignore", invalid="ignore"):  # a divergence shows in the loss, and is reported once
         P, Y = forward(m, sizes, activations, A)
-        value = float(w @ LOSSES[loss].value(P[-1], Y[-1], l)) / n  # (39)
+        value = _mean(loss, P[-1], Y[-1], l, w)
         dP = output_delta(loss, activations[-1], P[-1], Y[-1], l) * (w / n)[:, None]  # (33)
         parameters, gradients = list(layers(m, sizes)), list(layers(gradient, sizes))
         for k in reversed(range(len(parameters))):
@@ -157,8 +166,9 @@ def run_epochs(
         ending = "interrupted"
     finally:
         with np.errstate(over="ignore"):  # after a divergence float32 may not hold what float64 did
-            for kept, computed in ((theta, m), (velocity, v), (square, s)):
-                kept[:] = computed
-        if not np.isfinite(theta).all():  # the last step's overflow shows in no loss
+            velocity[:], square[:], trained = v, s, m.astype(theta.dtype)
+        if np.isfinite(trained).all():
+            theta[:] = trained
+        else:  # the last step's overflow shows in no loss; what is not finite is of no use, theta stays as it was
             ending = "diverged"
     return losses, ending

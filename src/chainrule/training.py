@@ -277,7 +277,6 @@ def train(
             started = time.perf_counter()
             if schedule == "invscaling":
                 rate = base / _power(1 + memory.epochs * n, power_t)
-            finite = network.parameters.copy()
             losses, ending = engine.run_epochs(
                 network.parameters, network.sizes, network.activations, rows, labels, loss, step,
                 memory.velocity, memory.square, memory.powers, batch_size, 1 if stepwise else epochs, memory.epochs,
@@ -288,8 +287,6 @@ def train(
             history.loss += losses
             history.rate += [rate] * len(losses)
             if ending == "diverged":
-                if not np.isfinite(network.parameters).all():
-                    network.parameters = finite
                 raise FloatingPointError(
                     f"training diverged: the loss is not finite in epoch {history.epochs + 1} with learning_rate={rate:g}; "
                     f"try learning_rate={rate / 10:g}, or look for outliers in the data. "
