@@ -269,6 +269,7 @@ NB_MODULE(_native, m) {
       }
     throw std::invalid_argument("this processor does not run the instruction set '" + name + "'");
   });
+  m.def("use_every_thread", &use_every_thread, "always"_a);
   m.def("random_bits", [](uint64_t seed, uint64_t stream, int64_t first, int64_t n) {
     auto bits = array<uint64_t>({size_t(n)});
     Stream random(seed, stream);

@@ -25,6 +25,13 @@ constexpr int ROWS = CHAINRULE_ROWS;
 // Inputs of one forward block: its weights (16 KiB of one panel) stay in the first-level cache for all rows of the batch.
 constexpr int64_t BLOCK = 256;
 
+// The vectors of a row of n numbers that lie in a range of lines.
+template <class T>
+CHAINRULE_INLINE Range vectors_of(Range lines, int64_t n) {
+  constexpr int each = LINE / CHAINRULE_VECTOR_BYTES;
+  const int64_t vectors = (n + LANES<T> - 1) / LANES<T>;
+  return {least(lines.begin * each, vectors), least(lines.end * each, vectors)};
+}
 template <class T>
 CHAINRULE_INLINE int64_t padded(int64_t n) {  // to whole panels
   return (n + WIDTH<T> - 1) / WIDTH<T> * WIDTH<T>;
@@ -54,7 +61,7 @@ CHAINRULE_INLINE void cover(int64_t n, const F& f) {
 // bias = null what P holds. V vectors of outputs a tile: half a panel, one, or several for batches of a few rows.
 template <class T>
 struct Product {
-  const T *A, *W, *bias;
+  const T *A, *W, *bias;  // W, bias and P at the tile's first vector
   T* P;
   int64_t rows, depth;  // of the batch, of W
   int64_t begin, end;
@@ -84,11 +91,7 @@ CHAINRULE_INLINE void product_tile(const Product<T>& c, int64_t row) {
     }
   }
   EACH (v, V)
-    EACH (m, M) {
-      T* p = P + v / PANEL * c.rows * W + m * W;
-      store<T>(p + v % PANEL * L, sum[m][v]);
-      if constexpr (V < PANEL) store<T>(p + L, Vec<T>{});  // the half that W has no outputs for
-    }
+    EACH (m, M) store<T>(P + v / PANEL * c.rows * W + m * W + v % PANEL * L, sum[m][v]);
 }
 template <int MOST, int V, class T>
 CHAINRULE_INLINE void product_blocks(Product<T> c) {
@@ -98,35 +101,45 @@ CHAINRULE_INLINE void product_blocks(Product<T> c) {
     c.bias = nullptr;
   }
 }
-// W holds `panels` panels, the last of them with `lanes` outputs.
+// The vectors first..last of the outputs; W, bias and P at the first panel.
 template <class T>
-void product(const T* A, const T* W, const T* bias, T* P, int64_t rows, int64_t depth, int64_t panels, int64_t lanes) {
-  for (int64_t p = 0, n; p < panels; p += n) {
-    Product<T> c{A, W + p * depth * WIDTH<T>, bias + p * WIDTH<T>, P + p * rows * WIDTH<T>, rows, depth, 0, 0};
-    int64_t left = panels - p;
-    if (rows == 1 && left >= 4)  // few rows: several panels at once, else there are too few sums to hide fma's latency
-      product_blocks<1, 8>(c), n = 4;
-    else if (rows <= 3 && left >= 2) product_blocks<3, 4>(c), n = 2;
-    else if (left == 1 && lanes <= LANES<T>) product_blocks<2 * ROWS, 1>(c), n = 1;
-    else product_blocks<ROWS, 2>(c), n = 1;
+void product(const T* A, const T* W, const T* bias, T* P, int64_t rows, int64_t depth, int64_t first, int64_t last) {
+  constexpr int L = LANES<T>;
+  for (int64_t v = first, n; v < last; v += n) {
+    const int64_t panel = v / PANEL * WIDTH<T>, lane = v % PANEL * L, left = last - v;
+    Product<T> c{A, W + panel * depth + lane, bias + v * L, P + panel * rows + lane, rows, depth, 0, 0};
+    if (lane || left == 1) product_blocks<2 * ROWS, 1>(c), n = 1;
+    else if (rows == 1 &&
+             left >= 8)  // few rows: several panels at once, else there are too few sums to hide fma's latency
+      product_blocks<1, 8>(c), n = 8;
+    else if (rows <= 3 && left >= 4) product_blocks<3, 4>(c), n = 4;
+    else product_blocks<ROWS, 2>(c), n = 2;
   }
 }
 
-template <class T>
-CHAINRULE_INLINE int64_t lanes_of_last(const Layer& layer, int64_t last) {
-  return last == layer.panels ? layer.out - (last - 1) * WIDTH<T> : WIDTH<T>;
+// f(at) for each vector of `rows` rows of the panels, of those first..last of a row.
+template <class T, class F>
+CHAINRULE_INLINE void each_vector(int64_t rows, int64_t first, int64_t last, const F& f) {
+  for (int64_t v = first, n; v < last; v += n) {
+    n = least(last - v, PANEL - v % PANEL);
+    const int64_t at = (v / PANEL * rows * PANEL + v % PANEL) * LANES<T>;
+    if (n == PANEL)
+      for (int64_t i = at; i < at + rows * WIDTH<T>; i += LANES<T>) f(i);
+    else
+      for (int64_t row = 0; row < rows; row++) f(at + row * WIDTH<T>);
+  }
 }
 
-// σ in place over n numbers, and σ′ where it has to be kept.
+// σ in place on the vectors first..last of each row, and σ′ where it has to be kept.
 template <class T>
-void activate(Activation act, int64_t n, T* y, T* slope) {
+void activate(Activation act, int64_t rows, int64_t first, int64_t last, T* y, T* slope) {
   with_activation(act, [&]<Activation F>() INLINE_LAMBDA {
     if constexpr (F != Activation::identity)
-      for (int64_t i = 0; i < n; i += LANES<T>) {
+      each_vector<T>(rows, first, last, [&](int64_t i) INLINE_LAMBDA {
         Value<T> v = activation<F, T>(load(y + i));
         store<T>(y + i, v.y);
         if constexpr (has_slope(F)) store<T>(slope + i, v.slope);
-      }
+      });
   });
 }
 
@@ -178,21 +191,18 @@ void forward_narrow(const Layer& layer, const T* weights, const T* A, int64_t ro
 }
 
 template <class T>
-void forward(const Layer& layer, const T* packed, const T* A, int64_t rows, int64_t first, int64_t last, Activation act,
-             T* scratch, T* Y, T* slope) {
-  constexpr int W = WIDTH<T>;
+void forward(const Layer& layer, const T* packed, const T* A, int64_t rows, Range lines, Activation act, T* scratch,
+             T* Y, T* slope) {
+  const auto [first, last] = vectors_of<T>(lines, layer.out);
   if (first == last) return;
   const T* weights = packed + layer.packed;
   if (layer.narrow) {
     forward_narrow(layer, weights, A, rows, scratch, Y);
-    activate(act, layer.out * padded<T>(rows), Y, slope);
+    activate(act, 1, 0, layer.out * padded<T>(rows) / LANES<T>, Y, slope);
     return;
   }
-  const T* bias = weights + layer.panels * layer.in * W;
-  const int64_t at = first * rows * W;
-  product(A, weights + first * layer.in * W, bias + first * W, Y + at, rows, layer.in, last - first,
-          lanes_of_last<T>(layer, last));
-  activate(act, (last - first) * rows * W, Y + at, slope ? slope + at : nullptr);
+  product(A, weights, weights + layer.panels * layer.in * WIDTH<T>, Y, rows, layer.in, first, last);
+  activate(act, rows, first, last, Y, slope);
 }
 
 // ---- the output layer's rows as columns ----------------------------------------------------------------------------------
@@ -256,13 +266,14 @@ void loss(const Layer& layer, Loss kind, int64_t rows, int64_t begin, int64_t en
 
 // ---- (36, 37): back through a layer ------------------------------------------------------------------------------------
 
-// Wᵀ of one panel of inputs: to[o][lane] = W[o / w][first_input + lane][o % w], with zeros past the last input.
+// Wᵀ of the vectors first..last of one panel of inputs: to[o][lane] = W[o / w][panel * w + lane][o % w], with zeros past the
+// last input.
 template <class T>
-void transposed(const Layer& layer, const T* weights, int64_t panel, T* to) {
+void transposed(const Layer& layer, const T* weights, int64_t panel, int64_t first, int64_t last, T* to) {
   constexpr int L = LANES<T>, W = WIDTH<T>;
   const int64_t count = least(W, layer.in - panel * W);
   for (int64_t o = 0; o < layer.out; o += L)
-    for (int64_t i = 0; i < W; i += L) {
+    for (int64_t i = first * L; i < last * L; i += L) {
       const T* from = weights + (o / W * layer.in + panel * W + i) * W + o % W;
       Vec<T> v[L];
       EACH (j, L) v[j] = i + j < count ? load(from + j * W) : Vec<T>{};
@@ -272,14 +283,15 @@ void transposed(const Layer& layer, const T* weights, int64_t panel, T* to) {
     }
 }
 
-// D = ∂ε/∂y ⊙ σ′ of one panel; a narrow layer's few outputs need no tile: ∂ε/∂y is made and used at once.
+// D = ∂ε/∂y ⊙ σ′ of the vectors first..last of one panel; a narrow layer's few outputs need no tile: ∂ε/∂y is made and used
+// at once.
 template <Activation F, class T>
 CHAINRULE_INLINE void backward_narrow(const Layer& layer, const T* weights, const T* dQ, int64_t rows, int64_t panel,
-                                      const T* Y, const T* slope, T* D) {
+                                      int64_t first, int64_t last, const T* Y, const T* slope, T* D) {
   constexpr int L = LANES<T>, W = WIDTH<T>;
   const int64_t gap = padded<T>(layer.in), stride = padded<T>(rows), at = panel * rows * W;
   const T* w = weights + panel * W;
-  for (int64_t lane = 0; lane < W; lane += L)
+  for (int64_t lane = first * L; lane < last * L; lane += L)
     for (int64_t row = 0; row < rows; row++) {
       Vec<T> dY = {};
       for (int64_t o = 0; o < layer.out; o++) dY = fma(splat(dQ[o * stride + row]), load(w + o * gap + lane), dY);
@@ -289,60 +301,67 @@ CHAINRULE_INLINE void backward_narrow(const Layer& layer, const T* weights, cons
 }
 
 template <class T>
-void backward(const Layer& layer, const T* packed, const T* dP, int64_t rows, int64_t first, int64_t last,
-              Activation below, const T* Y, const T* slope, T* scratch, T* D) {
+void backward(const Layer& layer, const T* packed, const T* dP, int64_t rows, Range lines, Activation below, const T* Y,
+              const T* slope, T* scratch, T* D) {
   constexpr int W = WIDTH<T>;
   static const T zeros[W] = {};
   const T* weights = packed + layer.packed;
-  for (int64_t p = first; p < last; p++) {
-    int64_t at = p * rows * W, n = rows * W;
+  const auto [first, last] = vectors_of<T>(lines, layer.in);
+  for (int64_t v = first, n; v < last; v += n) {
+    n = least(last - v, PANEL - v % PANEL);
+    const int64_t panel = v / PANEL, from = v % PANEL, to = from + n;
     if (!layer.narrow) {
-      transposed(layer, weights, p, scratch);
-      product(dP, scratch, zeros, D + at, rows, layer.out, 1, least(W, layer.in - p * W));
+      transposed(layer, weights, panel, from, to, scratch);
+      product(dP, scratch, zeros, D + panel * rows * W, rows, layer.out, from, to);
     }
     with_activation(below, [&]<Activation F>() INLINE_LAMBDA {
-      if (layer.narrow) backward_narrow<F>(layer, weights, dP, rows, p, Y, slope, D);
+      if (layer.narrow) backward_narrow<F>(layer, weights, dP, rows, panel, from, to, Y, slope, D);
       else if constexpr (F != Activation::identity)
-        for (int64_t i = at; i < at + n; i += LANES<T>) store<T>(D + i, load(D + i) * slope_at<F, T>(Y, slope, i));
+        each_vector<T>(rows, v, v + n,
+                       [&](int64_t i) INLINE_LAMBDA { store<T>(D + i, load(D + i) * slope_at<F, T>(Y, slope, i)); });
     });
   }
 }
 
 // ---- (34, 35, 40..46): gradient and step --------------------------------------------------------------------------------
 
-// The rule's step on n parameters from `at` on, whose gradient is g.
+// The rule's step on `rows` runs of n parameters, the first at `at` and the others a panel's row further each; their
+// gradients are the rows of g, (rows, n).
 template <Step S, class T>
-CHAINRULE_INLINE void steps(const Rule<T>& r, T decay, const Parameters<T>& m, int64_t at, const T* g, int64_t n) {
-  for (int64_t end = at + n; at < end; at += LANES<T>, g += LANES<T>) {
-    Vec<T> theta = load(m.theta + at), rate = splat(r.rate);
-    Vec<T> gradient = fma(splat(decay), theta, load(g));  // (40)
-    if constexpr (S == Step::descent) {                   // (41)
-      theta = fma(-rate, gradient, theta);
-    } else if constexpr (S == Step::adam) {  // (44, 45, 46)
-      Vec<T> mean = fma(splat(r.beta1), load(m.velocity + at), splat(r.rest1) * gradient);
-      Vec<T> square = fma(splat(r.beta2), load(m.square + at), splat(r.rest2) * (gradient * gradient));
-      store<T>(m.velocity + at, mean);
-      store<T>(m.square + at, square);
-      Vec<T> root = square_root(square * splat(r.unbias2)) + splat(r.epsilon);
-      theta = theta - rate * (mean * splat(r.unbias1)) / root;
-    } else {  // (42, 43)
-      Vec<T> push = -(rate * gradient), velocity = fma(splat(r.momentum), load(m.velocity + at), push);
-      store<T>(m.velocity + at, velocity);
-      theta = theta + (S == Step::momentum ? velocity : fma(splat(r.momentum), velocity, push));
+CHAINRULE_INLINE void steps(const Rule<T>& r, T decay, const Parameters<T>& m, int64_t first, const T* g, int64_t rows,
+                            int64_t n) {
+  for (int64_t row = 0; row < rows; row++, first += WIDTH<T>)
+    for (int64_t at = first; at < first + n; at += LANES<T>, g += LANES<T>) {
+      Vec<T> theta = load(m.theta + at), rate = splat(r.rate);
+      Vec<T> gradient = fma(splat(decay), theta, load(g));  // (40)
+      if constexpr (S == Step::descent) {                   // (41)
+        theta = fma(-rate, gradient, theta);
+      } else if constexpr (S == Step::adam) {  // (44, 45, 46)
+        Vec<T> mean = fma(splat(r.beta1), load(m.velocity + at), splat(r.rest1) * gradient);
+        Vec<T> square = fma(splat(r.beta2), load(m.square + at), splat(r.rest2) * (gradient * gradient));
+        store<T>(m.velocity + at, mean);
+        store<T>(m.square + at, square);
+        Vec<T> root = square_root(square * splat(r.unbias2)) + splat(r.epsilon);
+        theta = theta - rate * (mean * splat(r.unbias1)) / root;
+      } else {  // (42, 43)
+        Vec<T> push = -(rate * gradient), velocity = fma(splat(r.momentum), load(m.velocity + at), push);
+        store<T>(m.velocity + at, velocity);
+        theta = theta + (S == Step::momentum ? velocity : fma(splat(r.momentum), velocity, push));
+      }
+      store<T>(m.theta + at, theta);
     }
-    store<T>(m.theta + at, theta);
-  }
 }
 template <class T>
-void step(const Rule<T>& rule, T decay, const Parameters<T>& m, int64_t at, const T* g, int64_t n) {
+void step(const Rule<T>& rule, T decay, const Parameters<T>& m, int64_t at, const T* g, int64_t rows, int64_t n) {
   switch (rule.step) {
     case Step::gradient:
-      for (int64_t i = 0; i < n; i++) m.gradient[at + i] = g[i];
+      for (int64_t row = 0; row < rows; row++)
+        for (int64_t i = 0; i < n; i++) m.gradient[at + row * WIDTH<T> + i] = *g++;
       return;
-    case Step::descent: return steps<Step::descent>(rule, decay, m, at, g, n);
-    case Step::momentum: return steps<Step::momentum>(rule, decay, m, at, g, n);
-    case Step::nesterov: return steps<Step::nesterov>(rule, decay, m, at, g, n);
-    case Step::adam: return steps<Step::adam>(rule, decay, m, at, g, n);
+    case Step::descent: return steps<Step::descent>(rule, decay, m, at, g, rows, n);
+    case Step::momentum: return steps<Step::momentum>(rule, decay, m, at, g, rows, n);
+    case Step::nesterov: return steps<Step::nesterov>(rule, decay, m, at, g, rows, n);
+    case Step::adam: return steps<Step::adam>(rule, decay, m, at, g, rows, n);
   }
 }
 
@@ -373,18 +392,20 @@ CHAINRULE_INLINE void update_tile(const T* A, const T* D, int64_t rows, const Ru
         store<T>(theta, fma(rate, sum[i][v], load(theta)));
       }
   } else {
-    T g[M * W] = {};
+    T g[M * V * L];
     EACH (i, M)
-      EACH (v, V) store<T>(g + i * W + v * L, sum[i][v]);
-    step(rule, rule.decay, m, at, g, M * W);
+      EACH (v, V) store<T>(g + (i * V + v) * L, sum[i][v]);
+    step(rule, rule.decay, m, at, g, M, V * L);
   }
 }
 // Rows lie anywhere in memory and each is read once an epoch: fetched here, a panel's columns at a time, they cost nothing.
+template <class T>
 CHAINRULE_INLINE void fetch(const Ahead& ahead, int64_t column) {
   const int64_t size = ahead.x->source == Source::float64 ? 8 : ahead.x->source == Source::float32 ? 4 : 1;
   const char* data = static_cast<const char*>(ahead.x->data) + column * ahead.x->column_stride * size;
   for (int64_t row = 0; row < ahead.rows; row++)
-    __builtin_prefetch(data + ahead.index[row] * ahead.x->row_stride * size);
+    for (int64_t line = 0; line < WIDTH<T> * size; line += LINE)
+      __builtin_prefetch(data + ahead.index[row] * ahead.x->row_stride * size + line);
 }
 
 template <int V, bool PLAIN, class T>
@@ -392,7 +413,7 @@ CHAINRULE_INLINE void update_panel(const Layer& layer, const T* A, const T* D, i
                                    const Parameters<T>& m, int64_t at, const Ahead& ahead) {
   constexpr int W = WIDTH<T>;
   for (int64_t k = 0; k < layer.in; k += W) {
-    if (ahead.index) fetch(ahead, k);
+    if (ahead.index) fetch<T>(ahead, k);
     cover<PANEL * ROWS / V>(least(W, layer.in - k), [&]<int M>(int64_t i) INLINE_LAMBDA {
       update_tile<M, V, PLAIN>(A + k * rows + i, D, rows, rule, m, at + (k + i) * W);
     });
@@ -411,7 +432,7 @@ CHAINRULE_INLINE void narrow_update(const T* A, const T* d, int64_t rows, int64_
     EACH (v, V) sum[v] = fma(load(A + v / PANEL * rows * W + row * W + v % PANEL * L), splat(d[row]), sum[v]);
   EACH (v, V) store<T>(g + v * L, sum[v]);
   for (int64_t j = lanes; j < V * L; j++) g[j] = 0;  // past the last input
-  step(rule, rule.decay, m, at, g, V * L);
+  step(rule, rule.decay, m, at, g, 1, V * L);
 }
 template <class T>
 void update_narrow(const Layer& layer, const Parameters<T>& m, const T* A, const T* dQ, int64_t rows,
@@ -431,25 +452,29 @@ void update_narrow(const Layer& layer, const Parameters<T>& m, const T* A, const
     g[o] = rule.step == Step::gradient ? m.gradient[layer.packed + layer.out * panels * W + o] : T(0);
     for (int64_t row = 0; row < rows; row++) g[o] += d[row];
   }
-  step(rule, T(0), m, layer.packed + layer.out * panels * W, g, W);
+  step(rule, T(0), m, layer.packed + layer.out * panels * W, g, 1, W);
 }
 
 template <class T>
-void update(const Layer& layer, const Parameters<T>& m, const T* A, const T* dP, int64_t rows, int64_t first,
-            int64_t last, const Rule<T>& rule, const Ahead& rows_ahead) {
+void update(const Layer& layer, const Parameters<T>& m, const T* A, const T* dP, int64_t rows, Range lines,
+            const Rule<T>& rule, const Ahead& rows_ahead) {
   constexpr int L = LANES<T>, W = WIDTH<T>;
+  const auto [first, last] = vectors_of<T>(lines, layer.out);
   if (first == last) return;
   if (layer.narrow) {
     if (rows_ahead.index)
-      for (int64_t k = 0; k < layer.in; k += W) fetch(rows_ahead, k);
+      for (int64_t k = 0; k < layer.in; k += W) fetch<T>(rows_ahead, k);
     return update_narrow(layer, m, A, dP, rows, rule);
   }
   Ahead ahead = rows_ahead;
   const bool plain = rule.step == Step::descent && rule.decay == 0;
-  for (int64_t p = first; p < last; p++) {
-    const T* D = dP + p * rows * W;
-    int64_t weights = layer.packed + p * layer.in * W, bias = layer.packed + (layer.panels * layer.in + p) * W;
-    if (layer.out - p * W <= L)
+  for (int64_t v = first, n; v < last; v += n) {
+    n = least(last - v, PANEL - v % PANEL);
+    const int64_t panel = v / PANEL, lane = v % PANEL * L;
+    const T* D = dP + panel * rows * W + lane;
+    const int64_t weights = layer.packed + panel * layer.in * W + lane,
+                  bias = layer.packed + layer.panels * layer.in * W + v * L;
+    if (n == 1)
       plain ? update_panel<1, true>(layer, A, D, rows, rule, m, weights, ahead)
             : update_panel<1, false>(layer, A, D, rows, rule, m, weights, ahead);
     else
@@ -457,28 +482,37 @@ void update(const Layer& layer, const Parameters<T>& m, const T* A, const T* dP,
             : update_panel<2, false>(layer, A, D, rows, rule, m, weights, ahead);
     ahead.index = nullptr;  // once is enough
     T g[W];
-    for (int v = 0; v < W; v += L) {
-      Vec<T> sum = rule.step == Step::gradient ? load(m.gradient + bias + v) : Vec<T>{};
-      for (int64_t row = 0; row < rows; row++) sum = sum + load(D + row * W + v);
-      store<T>(g + v, sum);
+    for (int i = 0; i < n * L; i += L) {
+      Vec<T> sum = rule.step == Step::gradient ? load(m.gradient + bias + i) : Vec<T>{};
+      for (int64_t row = 0; row < rows; row++) sum = sum + load(D + row * W + i);
+      store<T>(g + i, sum);
     }
-    step(rule, T(0), m, bias, g, W);
+    step(rule, T(0), m, bias, g, 1, n * L);
   }
 }
 
 template <class T>
-void apply(const Layer& layer, const Parameters<T>& m, int64_t first, int64_t last, const Rule<T>& rule) {
-  constexpr int W = WIDTH<T>;
-  auto run = [&](T decay, int64_t begin, int64_t end) {
-    int64_t at = layer.packed + begin * W, n = (end - begin) * W;
-    step(rule, decay, m, at, m.gradient + at, n);
-    for (int64_t i = at; i < at + n; i++) m.gradient[i] = 0;
-  };
-  const int64_t weights = layer.narrow ? layer.out * ((layer.in + W - 1) / W) : layer.panels * layer.in;
+void apply(const Layer& layer, const Parameters<T>& m, Range lines, const Rule<T>& rule) {
+  constexpr int L = LANES<T>, W = WIDTH<T>;
+  const auto [first, last] = vectors_of<T>(lines, layer.out);
   if (first == last) return;
-  if (layer.narrow) run(rule.decay, 0, weights);
-  else run(rule.decay, first * layer.in, last * layer.in);
-  run(T(0), weights + first, weights + last);
+  auto run = [&](T decay, int64_t at, int64_t rows, int64_t n) {  // rows of n numbers, each a panel's row further
+    for (int64_t row = 0; row < rows; row++, at += W) {
+      step(rule, decay, m, at, m.gradient + at, 1, n);
+      for (int64_t i = at; i < at + n; i++) m.gradient[i] = 0;
+    }
+  };
+  if (layer.narrow) {
+    const int64_t weights = layer.out * padded<T>(layer.in);
+    run(rule.decay, layer.packed, weights / W, W);
+    run(T(0), layer.packed + weights, 1, W);
+    return;
+  }
+  for (int64_t v = first, n; v < last; v += n) {
+    n = least(last - v, PANEL - v % PANEL);
+    run(rule.decay, layer.packed + v / PANEL * layer.in * W + v % PANEL * L, layer.in, n * L);
+    run(T(0), layer.packed + layer.panels * layer.in * W + v * L, 1, n * L);
+  }
 }
 
 // ---- in and out --------------------------------------------------------------------------------------------------------

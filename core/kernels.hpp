@@ -1,12 +1,18 @@
 // The table of function pointers that one compilation of kernels.cpp exports: all arithmetic of the engine is behind it.
 //
 // Shapes, for T float or double and w = width: A (panels of inputs, rows, w), W (panels of outputs, in, w),
-// bias and every P, Y, Q, D (panels of outputs, rows, w). A range of panels first..last is what one thread owns.
+// bias and every P, Y, Q, D (panels of outputs, rows, w). What one thread owns of a layer is a range of lines: the outputs
+// that share a cache line of the packed weights, 64 bytes, whatever a panel's width. A narrow layer is one line.
 // Numbers in brackets are those of docs/derivation.md.
 #pragma once
 #include "network.hpp"
 
 namespace chainrule {
+
+constexpr int LINE = 64;  // bytes
+struct Range {
+  int64_t begin, end;
+};
 
 enum class Source : int { float32, float64, uint8 };  // what the rows of X hold; uint8 g enters as g / 255
 
@@ -53,24 +59,24 @@ struct Kernels {
 
   // (31, 38) P = A Wᵀ + b and (32) Y = σ(P); `slope` takes σ′(P) where has_slope(activation). `scratch`, here and below, is
   // memory for 2 * width numbers per input and per output of the widest layer.
-  void (*forward)(const Layer& layer, const T* packed, const T* A, int64_t rows, int64_t first, int64_t last,
-                  Activation activation, T* scratch, T* Y, T* slope);
+  void (*forward)(const Layer& layer, const T* packed, const T* A, int64_t rows, Range lines, Activation activation,
+                  T* scratch, T* Y, T* slope);
   // (53) the softmax of each row of the last layer's Q, in place
   void (*softmax)(const Layer& layer, int64_t rows, T* scratch, T* Q);
   // (33, 54..58) of the rows begin..end, begin a multiple of the width: Q becomes ∂ε/∂q times weight[row] * scale, and
   // row_loss[row] weight[row] ε. L is in columns; weight may be null.
   void (*loss)(const Layer& layer, Loss loss, int64_t rows, int64_t begin, int64_t end, const T* L, const T* weight,
                T scale, T* scratch, T* Q, double* row_loss);
-  // (36) ∂ε/∂y = Wᵀ ∂ε/∂p and (37) D = ∂ε/∂y ⊙ σ′ for panels of the layer's inputs, whose activation is `below` and
+  // (36) ∂ε/∂y = Wᵀ ∂ε/∂p and (37) D = ∂ε/∂y ⊙ σ′ for lines of the layer's inputs, whose activation is `below` and
   // whose values are Y and slope
-  void (*backward)(const Layer& layer, const T* packed, const T* dP, int64_t rows, int64_t first, int64_t last,
-                   Activation below, const T* Y, const T* slope, T* scratch, T* D);
+  void (*backward)(const Layer& layer, const T* packed, const T* dP, int64_t rows, Range lines, Activation below,
+                   const T* Y, const T* slope, T* scratch, T* D);
   // (34, 35, 40) ∂ε/∂W = Σ ∂ε/∂p ⊗ a, ∂ε/∂b = Σ ∂ε/∂p over the rows, and with it the rule's step (41..46) on W and b.
   // With Step::gradient the sums are added to m.gradient, in the order of the rows.
-  void (*update)(const Layer& layer, const Parameters<T>& m, const T* A, const T* dP, int64_t rows, int64_t first,
-                 int64_t last, const Rule<T>& rule, const Ahead& ahead);
+  void (*update)(const Layer& layer, const Parameters<T>& m, const T* A, const T* dP, int64_t rows, Range lines,
+                 const Rule<T>& rule, const Ahead& ahead);
   // the rule's step (41..46) from the sums in m.gradient, which become 0
-  void (*apply)(const Layer& layer, const Parameters<T>& m, int64_t first, int64_t last, const Rule<T>& rule);
+  void (*apply)(const Layer& layer, const Parameters<T>& m, Range lines, const Rule<T>& rule);
 
   // y = σ(x) and slope = σ′(x) of n numbers: for tests
   void (*evaluate)(Activation activation, int64_t n, const T* x, T* y, T* slope);

@@ -8,15 +8,17 @@
 #include <thread>
 #include <vector>
 
+#if defined(__linux__)
+#include <sched.h>
+#endif
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
+#include "kernels.hpp"
+
 namespace chainrule {
 
-struct Range {
-  int64_t begin, end;
-};
 // Part t of n things shared by `threads`.
 inline Range share(int64_t n, int t, int threads) { return {n * t / threads, n * (t + 1) / threads}; }
 
@@ -54,12 +56,36 @@ class Barrier {
   alignas(64) std::atomic<uint32_t> round_{0};
 };
 
+// Moves the calling thread to the t-th processor after `here` that the process may use, and leaves it free to go elsewhere:
+// a scheduler that finds two new threads on one processor may leave them there for a whole training.
+inline void place([[maybe_unused]] int here, [[maybe_unused]] int t) {
+#if defined(__linux__)
+  cpu_set_t allowed, one;
+  if (here < 0 || sched_getaffinity(0, sizeof allowed, &allowed)) return;  // of the calling thread
+  int cpu = here;
+  for (int moves = t % CPU_COUNT(&allowed); moves > 0; moves--) do
+      cpu = (cpu + 1) % CPU_SETSIZE;
+    while (!CPU_ISSET(cpu, &allowed));
+  CPU_ZERO(&one);
+  CPU_SET(cpu, &one);
+  if (sched_setaffinity(0, sizeof one, &one) == 0) sched_setaffinity(0, sizeof allowed, &allowed);
+#endif
+}
+inline int processor() {
+#if defined(__linux__)
+  return sched_getcpu();
+#else
+  return -1;
+#endif
+}
+
 // f(0) here and f(1) .. f(threads - 1) on threads of their own; f does not throw. None begins before all are there: were one
 // missing, the others would wait for it at the first barrier.
 template <class F>
 void run_together(int threads, const F& f) {
   enum : int { wait, go, leave };
   std::atomic<int> gate{wait};
+  const int here = processor();
   std::vector<std::thread> others;
   auto open = [&](int how) {
     gate.store(how, std::memory_order_release);
@@ -68,7 +94,8 @@ void run_together(int threads, const F& f) {
   try {
     others.reserve(threads - 1);
     for (int t = 1; t < threads; t++)
-      others.emplace_back([&f, &gate, t] {
+      others.emplace_back([&f, &gate, here, t] {
+        place(here, t);
         gate.wait(wait, std::memory_order_acquire);
         if (gate.load(std::memory_order_acquire) == go) f(t);
       });

@@ -20,8 +20,6 @@ namespace chainrule {
 constexpr int64_t CHUNK = 256;
 // What a barrier costs, in operations: as long as a core takes for so many.
 constexpr double BARRIER = 5e4;
-// Numbers in the rows of a batch that each thread rather gathers for itself than to wait for another.
-constexpr int64_t FEW = 16384;
 
 Network::Network(const std::vector<int64_t>& sizes, const std::vector<Activation>& activations, int64_t width)
     : width(width) {
@@ -64,6 +62,21 @@ Buffer<T> packed(const Kernels<T>& kernels, const Network& net, const T* flat) {
   return to;
 }
 
+// As many of the threads asked for as gain by it: each is to have work for several times the barriers that it waits at, and
+// a line of a layer's outputs. `rows` go through the network at once.
+bool every_thread = false;
+int worthwhile(const Network& net, int64_t rows, int asked) {
+  if (every_thread) return asked;
+  double work = 0;
+  int64_t lines = 1;
+  for (const Layer& layer : net.layers) {
+    work += (&layer == &net.layers.front() ? 4. : 6.) * rows * layer.in * layer.out;
+    lines = std::max(lines, layer.out / 16);
+  }
+  const double barriers = std::max(1., 2. * net.layers.size() - 3);  // of a pass
+  return int(std::clamp(std::min(work / (4 * BARRIER * barriers), double(lines)), 1., double(asked)));
+}
+
 // Asks every thirty milliseconds or so: looks at the clock once in some millions of operations, whatever a step takes.
 class Watch {
  public:
@@ -84,12 +97,29 @@ class Watch {
   std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
 
+// Rows of one pass: those that `place` names or, where it is null, from `first` on.
+struct Chunk {
+  const int64_t* place;
+  int64_t first, rows;
+};
+// The order in which n rows come, batch after batch, each in chunks; as they lie in memory where `index` is null.
+struct Order {
+  const int64_t* index;
+  int64_t n, batch;
+
+  Chunk at(int64_t first) const {  // of 0 rows past the end
+    return {index ? index + first : nullptr, first, std::min({CHUNK, batch - first % batch, n - first})};
+  }
+  Chunk after(const Chunk& chunk) const { return at(chunk.first + chunk.rows); }
+};
+
 // What one thread has.
 template <class T>
 struct Seat {
   int t;
-  unsigned meetings = 0, steps = 0;
-  std::vector<T*> values[2], slopes[2], deltas;  // values[.][l] enters layer l; slopes, deltas: σ′, ∂ε/∂p of layer l
+  unsigned meetings = 0, passes = 0;
+  std::vector<T*> values[2], slopes[2];  // values[.][l] enters layer l; slopes: σ′ of layer l
+  std::vector<T*> deltas;                // ∂ε/∂p of layer l; the last layer's take the place of its values
   T *labels = nullptr, *weights = nullptr, *scratch = nullptr;
   double* row_loss = nullptr;
   Layer last;  // where it is everyone's own, with its place in this thread's copy
@@ -98,11 +128,11 @@ struct Seat {
 
 // One chunk of rows through the network and back, by all threads together.
 //
-// A thread owns a range of panels of each layer: it computes their outputs and changes their weights. What another needs is
+// A thread owns a range of lines of each layer: it computes their outputs and changes their weights. What another needs is
 // met with a barrier, and a barrier costs as much as a small layer. So a small last layer is everyone's own: each thread has
-// a copy of its parameters and computes all of it; and where the rows are few, each gathers all of them. A network of two
-// layers then has one barrier a step, after the first. What is written before a step's first barrier has two places that
-// take turns, for others may still read what the step before wrote.
+// a copy of its parameters and computes all of it. And each gathers all rows for itself: to fetch them from another core
+// takes longer than from memory. A network of two layers then has one barrier a step, after the first. What the first layer
+// makes is written before it, while others may still be in the pass before: it has two places that take turns.
 template <class T>
 class Pass {
  public:
@@ -123,7 +153,6 @@ class Pass {
     const double redundant = 6. * rows * last.in * last.out * (threads - 1) / threads;
     const bool own_last = threads > 1 && depth_ > 1 && (last.narrow || redundant < 4 * BARRIER);
     shared_ = own_last ? depth_ - 1 : depth_;
-    own_rows_ = own_last && rows * layers[0].in <= FEW;
     const int64_t padded_rows = net.padded(rows);
     auto values = [&](int l) {  // memory for what enters layer l
       return memory<T>(padded_rows * net.padded(l ? layers[l - 1].out : layers[0].in));
@@ -139,10 +168,10 @@ class Pass {
       const bool last_one = l + 1 == depth_;
       first.values[0].push_back(values(l + 1));
       first.slopes[0].push_back(has_slope(layers[l].activation) && !last_one ? values(l + 1) : nullptr);
-      first.deltas.push_back(last_one ? first.values[0].back() : values(l + 1));
+      if (!last_one) first.deltas.push_back(values(l + 1));
     }
     first.values[1] = first.values[0], first.slopes[1] = first.slopes[0];
-    if (own_rows_) {  // what the first layer makes is written before a step's only barrier
+    if (threads > 1) {
       first.values[1][1] = values(1);
       if (first.slopes[0][0]) first.slopes[1][0] = values(1);
     }
@@ -154,9 +183,9 @@ class Pass {
       if (t > 0) seat = first;
       seat.t = t;
       seat.scratch = memory<T>(2 * net.widest * net.width);
-      if (t > 0 && own_rows_) seat.values[0][0] = seat.values[1][0] = values(0);
+      if (t > 0) seat.values[0][0] = seat.values[1][0] = values(0);
       if (t > 0 && own_last) {
-        seat.values[0][depth_] = seat.values[1][depth_] = seat.deltas.back() = values(depth_);
+        seat.values[0][depth_] = seat.values[1][depth_] = values(depth_);
         judging(seat);
         auto copy = [&](T* from) {
           const int64_t n = net.packed_size - last.packed;
@@ -168,27 +197,25 @@ class Pass {
     }
   }
 
-  // The rows named by index (or first_row on), the gradient and the rule's step. `scale` is 1 / rows of the whole batch.
-  // The rows' losses are added to `loss`. False, to every thread alike, when it is to end: interrupted or, where
-  // `judge`, at a loss that is not finite.
-  bool run(Seat<T>& seat, const int64_t* index, int64_t first_row, int64_t rows, double scale, const Rule<T>& rule,
-           bool judge, double& loss, const int64_t* next = nullptr, int64_t next_rows = 0) {
-    const auto &values = seat.values[seat.steps % 2], &slopes = seat.slopes[seat.steps % 2];
-    seat.steps++;
-    const Range mine = own_rows_ ? Range{0, rows} : share(rows, seat.t, threads_);
-    kernels_.gather(data_.x, index, first_row, rows, mine.begin, mine.end, values[0]);
+  // The rows of one chunk, the gradient and the rule's step. `scale` is 1 / rows of the whole batch. The rows' losses are
+  // added to `loss`. Where `fetch`, rows of later passes are brought into the cache. False, to every thread alike, when it is
+  // to end: interrupted or, where `judge`, at a loss that is not finite.
+  bool run(Seat<T>& seat, const Order& order, const Chunk& now, double scale, const Rule<T>& rule, bool judge,
+           bool fetch, double& loss) {
+    const unsigned pass = seat.passes++;
+    const int64_t rows = now.rows;
+    const auto &values = seat.values[pass % 2], &slopes = seat.slopes[pass % 2];
+    kernels_.gather(data_.x, now.place, now.first, rows, 0, rows, values[0]);
     const Range judged = judged_rows(seat, rows);
-    kernels_.gather_columns(data_.labels, index, first_row, rows, judged.begin, judged.end, seat.labels);
+    kernels_.gather_columns(data_.labels, now.place, now.first, rows, judged.begin, judged.end, seat.labels);
     if (data_.weight)
       for (int64_t i = judged.begin; i < judged.end; i++)
-        seat.weights[i] = data_.weight[index ? index[i] : first_row + i];
-    if (!own_rows_) barrier.wait();
+        seat.weights[i] = data_.weight[now.place ? now.place[i] : now.first + i];
     for (int l = 0; l < depth_; l++) {
       const Layer& layer = layer_of(seat, l);
-      const Range own = panels_of(seat, l);
       // The output layer's σ belongs to the loss, which needs q as well.
       Activation activation = l + 1 < depth_ ? layer.activation : Activation::identity;
-      kernels_.forward(layer, parameters_of(seat, l).theta, values[l], rows, own.begin, own.end, activation,
+      kernels_.forward(layer, parameters_of(seat, l).theta, values[l], rows, lines_of(seat, l), activation,
                        seat.scratch, values[l + 1], slopes[l]);
       if (l < shared_ && !meet(seat, 2. * rows * layer.in * layer.out)) return false;
     }
@@ -205,32 +232,24 @@ class Pass {
     }
     for (int l = depth_ - 1; l >= 0; l--) {
       const Layer& layer = layer_of(seat, l);
+      const T* delta = l + 1 == depth_ ? values[depth_] : seat.deltas[l];
       if (l > 0) {
-        const Range below = panels_of(seat, l - 1);
-        kernels_.backward(layer, parameters_of(seat, l).theta, seat.deltas[l], rows, below.begin, below.end,
+        kernels_.backward(layer, parameters_of(seat, l).theta, delta, rows, lines_of(seat, l - 1),
                           net_.layers[l - 1].activation, values[l], slopes[l - 1], seat.scratch, seat.deltas[l - 1]);
         // Others read these weights still, or will need these deltas. An end here is one between two layers' steps.
         if ((l < shared_ || l > 1) && !meet(seat, 4. * rows * layer.in * layer.out)) return false;
       }
-      const Range own = panels_of(seat, l);
       Ahead ahead{&data_.x, nullptr, 0};
-      if (l == 0 && next) {
-        auto [from, to] = own_rows_ ? Range{0, next_rows} : share(next_rows, seat.t, threads_);
-        ahead = {&data_.x, next + from, to - from};
-      }
-      kernels_.update(layer, parameters_of(seat, l), values[l], seat.deltas[l], rows, own.begin, own.end, rule, ahead);
+      if (const Chunk next = order.after(now); l == 0 && fetch && next.rows > 0)
+        ahead = {&data_.x, next.place, next.rows};
+      kernels_.update(layer, parameters_of(seat, l), values[l], delta, rows, lines_of(seat, l), rule, ahead);
     }
-    if (!own_rows_) barrier.wait();
     return true;
   }
 
   // The rule's step from the gradients that were summed.
   void apply(Seat<T>& seat, const Rule<T>& rule) {
-    for (int l = 0; l < depth_; l++) {
-      const Range own = panels_of(seat, l);
-      kernels_.apply(layer_of(seat, l), parameters_of(seat, l), own.begin, own.end, rule);
-    }
-    barrier.wait();
+    for (int l = 0; l < depth_; l++) kernels_.apply(layer_of(seat, l), parameters_of(seat, l), lines_of(seat, l), rule);
   }
 
   Ending ending() const {
@@ -248,9 +267,14 @@ class Pass {
   }
   const Layer& layer_of(const Seat<T>& seat, int l) const { return l < shared_ ? net_.layers[l] : seat.last; }
   const Parameters<T>& parameters_of(const Seat<T>& seat, int l) const { return l < shared_ ? m_ : seat.own; }
-  Range panels_of(const Seat<T>& seat, int l) const {
-    const int64_t panels = net_.layers[l].panels;
-    return l < shared_ ? share(panels, seat.t, threads_) : Range{0, panels};
+  // Lines of layer l's outputs that are this thread's to compute and to change.
+  Range lines_of(const Seat<T>& seat, int l) const {
+    const Layer& layer = net_.layers[l];
+    const int64_t lines = layer.narrow ? 1 : (layer.out * int64_t(sizeof(T)) + LINE - 1) / LINE;
+    if (l >= shared_) return {0, lines};
+    if (lines < 2 * threads_) return share(lines, seat.t, threads_);
+    auto [begin, end] = share((lines + 1) / 2, seat.t, threads_);  // in pairs, a wide panel's: a lone line is slower
+    return {2 * begin, std::min(2 * end, lines)};
   }
   // Whole vectors of rows, for the loss works on those.
   Range judged_rows(const Seat<T>& seat, int64_t rows) const {
@@ -274,7 +298,6 @@ class Pass {
   const Loss loss_;
   const int threads_, depth_;
   int shared_;  // layers that the threads share; the last may be everyone's own
-  bool own_rows_;
   Watch watch_;
   std::atomic<bool> stop_[2] = {false, false}, diverged_ = false;
   std::vector<Buffer<char>> buffers_;
@@ -323,7 +346,7 @@ void each_chunk(const Kernels<T>& kernels, const Network& net, const T* theta, c
       kernels.gather(x, nullptr, first, rows, 0, rows, in);
       for (const Layer& layer : net.layers) {
         const bool keep = raw && &layer == &net.layers.back(), soft = layer.activation == Activation::softmax;
-        kernels.forward(layer, m.get(), in, rows, 0, layer.panels,
+        kernels.forward(layer, m.get(), in, rows, {0, layer.out},
                         keep || soft ? Activation::identity : layer.activation, work, out, slope);
         if (soft && !keep) kernels.softmax(layer, rows, work, out);
         std::swap(in, out);
@@ -335,6 +358,8 @@ void each_chunk(const Kernels<T>& kernels, const Network& net, const T* theta, c
 }
 
 }  // namespace
+
+void use_every_thread(bool always) { every_thread = always; }
 
 template <class T>
 void predict(const InstructionSet& set, const Network& net, const T* theta, const Rows& x, int64_t n, T* Z, int threads,
@@ -375,13 +400,16 @@ double loss_and_gradient(const InstructionSet& set, const Network& net, const T*
   Parameters<T> parameters{m.get(), nullptr, nullptr, sums.get()};
   Rule<T> rule{};
   rule.step = Step::gradient;
-  Pass<T> pass(kernels, net, parameters, data, loss, std::min(data.n, CHUNK), threads, interrupted);
+  const int64_t rows = std::min(data.n, CHUNK);
+  threads = worthwhile(net, rows, threads);
+  Pass<T> pass(kernels, net, parameters, data, loss, rows, threads, interrupted);
   double total = 0;
   run_together(threads, [&](int t) {
     double sum = 0;
     bool going = true;
-    for (int64_t first = 0; first < data.n && going; first += CHUNK)
-      going = pass.run(pass.seats[t], nullptr, first, std::min(CHUNK, data.n - first), 1. / data.n, rule, false, sum);
+    const Order order{nullptr, data.n, data.n};
+    for (Chunk now = order.at(0); now.rows > 0 && going; now = order.after(now))
+      going = pass.run(pass.seats[t], order, now, 1. / data.n, rule, false, false, sum);
     if (t == 0) total = sum;
   });
   for (const Layer& layer : net.layers) {
@@ -405,23 +433,25 @@ Outcome run_epochs(const InstructionSet& set, const Network& net, T* theta, cons
     for (const Layer& layer : net.layers) kernels.unpack(layer, m.get(), trained.get());
     return trained.get();
   };
-  Pass<T> pass(kernels, net, parameters, data, training.loss, std::min(batch, CHUNK), training.threads, interrupted);
-  Buffer<int64_t> order = training.shuffle ? Buffer<int64_t>(n) : Buffer<int64_t>();
-  const int64_t* index = order.get();
+  const int64_t rows = std::min(batch, CHUNK);
+  const int threads = worthwhile(net, rows, training.threads);
+  Pass<T> pass(kernels, net, parameters, data, training.loss, rows, threads, interrupted);
+  Buffer<int64_t> shuffled = training.shuffle ? Buffer<int64_t>(n) : Buffer<int64_t>();
+  const Order order{shuffled.get(), n, batch};
   double powers[2] = {state.powers[0], state.powers[1]};
   // Fetching rows ahead pays while the next batch fits in the second-level cache beside the weights in use.
-  const bool ahead = index && batch * data.x.columns * int64_t(sizeof(T)) <= 128 * 1024;
+  const bool ahead = order.index && batch * data.x.columns * int64_t(sizeof(T)) <= 128 * 1024;
   Outcome outcome{{}, Ending::finished};
   outcome.loss.reserve(std::min<int64_t>(training.epochs, 4096));
 
-  run_together(training.threads, [&](int t) {
+  run_together(threads, [&](int t) {
     Seat<T>& seat = pass.seats[t];
     Rule<T> rule = rule_of<T>(training), sum = rule;
     sum.step = Step::gradient;
     double power1 = powers[0], power2 = powers[1];
     bool going = true;
     for (int64_t epoch = 0; epoch < training.epochs && going; epoch++) {
-      if (t == 0 && index) permutation(training.seed, uint64_t(training.first_epoch + epoch), n, order.get());
+      if (t == 0 && order.index) permutation(training.seed, uint64_t(training.first_epoch + epoch), n, shuffled.get());
       pass.barrier.wait();
       double loss = 0;
       for (int64_t first = 0; first < n && going; first += batch) {
@@ -430,10 +460,8 @@ Outcome run_epochs(const InstructionSet& set, const Network& net, T* theta, cons
         double next1 = power1 * training.beta1, next2 = power2 * training.beta2;
         rule.unbias1 = T(1 / (1 - next1));
         rule.unbias2 = T(1 / (1 - next2));
-        for (int64_t row = first; row < end && going; row += CHUNK)
-          going = pass.run(seat, index ? index + row : nullptr, row, std::min(CHUNK, end - row), 1. / (end - first),
-                           chunked ? sum : rule, true, loss, ahead && end < n ? index + end : nullptr,
-                           std::min(batch, n - end));
+        for (Chunk now = order.at(first); now.first < end && going; now = order.after(now))
+          going = pass.run(seat, order, now, 1. / (end - first), chunked ? sum : rule, true, ahead, loss);
         if (!going) break;
         if (chunked) pass.apply(seat, rule);
         power1 = next1, power2 = next2;

@@ -46,6 +46,9 @@ struct Outcome {
   Ending ending;
 };
 
+// Use all threads that are asked for, even where fewer would be faster: for tests.
+void use_every_thread(bool always);
+
 // Asked some thirty milliseconds apart whether to stop.
 using Interrupted = std::function<bool()>;
 

@@ -50,6 +50,13 @@ def _selected(chosen: Engine) -> Iterator[Engine]:
     NATIVE.select(before)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def every_thread() -> None:
+    """Several threads even where the work does not pay for them: the tests' networks are small."""
+    if NATIVE is not None:
+        NATIVE.use_every_thread(True)
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
