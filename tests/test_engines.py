@@ -392,6 +392,7 @@ def test_threads_that_the_system_does_not_give(native):
         import resource
         import numpy as np, chainrule
         net, X = chainrule.Network([3, 3, 3]), np.ones((4, 3), "f")
+        chainrule.engines.load("native").use_every_thread(True)
         held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (held + 200_000_000,) * 2)
         for work in (lambda: net.predict(X, n_threads=1000), lambda: chainrule.train(net, X, X, n_threads=1000)):
