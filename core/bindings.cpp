@@ -8,8 +8,11 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <chrono>
+#include <cstring>
+#include <limits>
 #include <memory>
 #include <string>
 #include <thread>
@@ -31,7 +34,6 @@ using Matrix = nb::ndarray<const T, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Table = nb::ndarray<nb::ro, nb::ndim<2>, nb::device::cpu>;  // any dtype, any strides: read in place
 template <class T>
 using Weight = std::optional<Vector<const T>>;
-using Sizes = std::vector<int64_t>;
 using Names = std::vector<std::string>;
 
 const InstructionSet* current = runnable().empty() ? nullptr : runnable().front();
@@ -52,13 +54,16 @@ E named(const char* what, const std::string& name, std::initializer_list<const c
 }
 Activation activation_named(const std::string& name) {
   return named<Activation>("activation", name,
-                           {"identity", "sigmoid", "tanh", "relu", "softplus", "silu", "gelu", "softmax"});
+                           {"identity", "sigmoid", "tanh", "relu", "softplus", "silu", "gelu", "exp", "softmax"});
 }
 Loss loss_named(const std::string& name) {
-  return named<Loss>("loss", name, {"half_squared_error", "binary_cross_entropy", "cross_entropy"});
+  return named<Loss>(
+      "loss", name,
+      {"half_squared_error", "huber", "quantile", "binary_cross_entropy", "cross_entropy", "poisson", "gaussian"});
 }
 Step step_named(const std::string& name) {
-  return Step(1 + named<int>("step", name, {"descent", "momentum", "nesterov", "adam"}));  // 0 is Step::gradient
+  // The first, Step::gradient, is not for callers.
+  return Step(1 + named<int>("step", name, {"descent", "momentum", "nesterov", "adam", "rmsprop", "rprop"}));
 }
 int at_least_one(int threads) {
   if (threads < 1) throw std::invalid_argument("n_threads must be 1 or more");
@@ -88,13 +93,30 @@ void raise_interrupt() {
   if (closing) throw std::runtime_error("the interpreter is about to end: no answer was computed");
 }
 
-Network network(const Sizes& sizes, const Names& activations, int64_t width, size_t parameters) {
-  std::vector<Activation> kinds;
-  for (const auto& name : activations) kinds.push_back(activation_named(name));
-  if (sizes.size() < 2 || kinds.size() + 1 != sizes.size() || *std::min_element(sizes.begin(), sizes.end()) < 1)
-    throw std::invalid_argument("sizes must be 1 or more each, one more than activations");
-  Network net(sizes, kinds, width);
-  if (net.flat_size != int64_t(parameters)) throw std::invalid_argument("theta does not have the network's size");
+// The network of some sizes and activations. The last few are remembered by the tuples that named them, which never change:
+// to read them anew takes as long as a prediction of one row.
+std::shared_ptr<const Network> network(nb::handle sizes, nb::handle activations, int64_t width, size_t parameters) {
+  struct Known {
+    nb::object sizes, activations;
+    int64_t width = 0;
+    std::shared_ptr<const Network> net;
+  };
+  static auto* known = new std::array<Known, 8>;  // kept until the process ends, as NumPy's objects below
+  static size_t next = 0;
+  std::shared_ptr<const Network> net;
+  for (const Known& k : *known)
+    if (k.sizes.is(sizes) && k.activations.is(activations) && k.width == width) net = k.net;
+  if (!net) {
+    const auto units = nb::cast<std::vector<int64_t>>(sizes);
+    std::vector<Activation> kinds;
+    for (const auto& name : nb::cast<std::vector<std::string>>(activations)) kinds.push_back(activation_named(name));
+    if (units.size() < 2 || kinds.size() + 1 != units.size() || *std::min_element(units.begin(), units.end()) < 1)
+      throw std::invalid_argument("sizes must be 1 or more each, one more than activations");
+    net = std::make_shared<const Network>(units, kinds, width);
+    if (PyTuple_Check(sizes.ptr()) && PyTuple_Check(activations.ptr()))
+      (*known)[next++ % known->size()] = {nb::borrow(sizes), nb::borrow(activations), width, net};
+  }
+  if (net->flat_size != int64_t(parameters)) throw std::invalid_argument("theta does not have the network's size");
   return net;
 }
 
@@ -108,111 +130,180 @@ Rows rows_of(const A& x) {
   return {x.data(), source, x.stride(0), x.stride(1), int64_t(x.shape(1))};
 }
 
-template <class T>
-Data<T> data_of(const Network& net, const Table& X, const Matrix<T>& L, const Weight<T>& weight) {
-  const int64_t n = X.shape(0);
-  if (n == 0) throw std::invalid_argument("X has no rows");
+Rows inputs(const Network& net, const Table& X) {
   if (int64_t(X.shape(1)) != net.layers.front().in) throw std::invalid_argument("X and sizes disagree");
-  if (int64_t(L.shape(0)) != n || int64_t(L.shape(1)) != net.layers.back().out)
+  return rows_of(X);
+}
+
+template <class V>
+V attribute(nb::handle object, const char* name) {
+  return nb::cast<V>(object.attr(name));
+}
+// functions.py's Objective, for a network's outputs.
+Objective objective_of(nb::handle given, const Network& net) {
+  Objective objective{loss_named(attribute<std::string>(given, "loss")),
+                      attribute<std::vector<double>>(given, "constants"), attribute<double>(given, "smoothing"),
+                      attribute<double>(given, "l2")};
+  const bool constants = objective.loss == Loss::huber || objective.loss == Loss::quantile;
+  const int64_t outputs = net.layers.back().out;
+  if (int64_t(objective.constants.size()) != (constants ? outputs : 0))
+    throw std::invalid_argument("objective.constants must have one number for each output of huber and quantile");
+  if (objective.loss == Loss::gaussian && outputs % 2)
+    throw std::invalid_argument("the gaussian loss needs two outputs for each label");
+  return objective;
+}
+// optimizers.py's Settings.
+Settings settings_of(nb::handle given, const Network& net) {
+  Settings settings{objective_of(given.attr("objective"), net),
+                    step_named(attribute<std::string>(given, "step")),
+                    attribute<int64_t>(given, "batch_size"),
+                    attribute<double>(given, "momentum"),
+                    attribute<double>(given, "beta1"),
+                    attribute<double>(given, "beta2"),
+                    attribute<double>(given, "epsilon"),
+                    attribute<double>(given, "weight_decay"),
+                    attribute<double>(given, "clip"),
+                    attribute<double>(given, "max_norm"),
+                    attribute<std::vector<double>>(given, "dropout"),
+                    attribute<bool>(given, "shuffle"),
+                    attribute<uint64_t>(given, "seed")};
+  if (settings.batch_size < 1) throw std::invalid_argument("batch_size must be 1 or more");
+  if (!settings.dropout.empty() && settings.dropout.size() != net.layers.size())
+    throw std::invalid_argument("dropout must have one number for each layer, or none");
+  for (double p : settings.dropout)
+    if (!(p >= 0 && p < 1)) throw std::invalid_argument("dropout must be 0 or more and below 1");
+  return settings;
+}
+
+template <class T>
+Data<T> data_of(const Network& net, const Table& X, const Matrix<T>& L, const Objective& objective,
+                const Weight<T>& weight) {
+  const int64_t n = X.shape(0), outputs = net.layers.back().out;
+  if (n == 0) throw std::invalid_argument("X has no rows");
+  const Rows x = inputs(net, X);
+  if (int64_t(L.shape(0)) != n || int64_t(L.shape(1)) != (objective.loss == Loss::gaussian ? outputs / 2 : outputs))
     throw std::invalid_argument("L, X and sizes disagree");
   if (weight && int64_t(weight->shape(0)) != n) throw std::invalid_argument("weight and X disagree");
-  return {rows_of(X), rows_of(L), n, weight ? weight->data() : nullptr};
+  return {x, rows_of(L), n, weight ? weight->data() : nullptr};
 }
 
+// Of NumPy, looked up when the module is loaded and kept: at the end of the interpreter there is no time to give them back.
+const nb::object* numpy_empty;
 template <class T>
-nb::ndarray<nb::numpy, T> array(std::vector<size_t> shape) {
-  size_t n = 1;
-  for (size_t s : shape) n *= s;
-  auto data = std::make_unique<T[]>(n);
-  nb::capsule owner(data.get(), [](void* p) noexcept { delete[] static_cast<T*>(p); });
-  return nb::ndarray<nb::numpy, T>(data.release(), shape.size(), shape.data(), owner);
-}
+const nb::object* numpy_dtype;
 
+// An array of NumPy's, not yet written.
 template <class T>
-auto bind_predict(const Vector<const T>& theta, const Sizes& sizes, const Names& activations, const Table& X,
-                  int threads) {
+struct Array {
+  nb::object object;
+  T* data;
+
+  explicit Array(const nb::tuple& shape) : object((*numpy_empty)(shape, *numpy_dtype<T>)) {
+    Py_buffer view;
+    if (PyObject_GetBuffer(object.ptr(), &view, PyBUF_WRITABLE)) throw nb::python_error();
+    data = static_cast<T*>(view.buf);
+    PyBuffer_Release(&view);
+  }
+};
+
+// What predict and the Jacobians have in common: numbers for each row of X, `each` of them in an array of that shape.
+template <class T, class F>
+auto answers(const Vector<const T>& theta, nb::handle sizes, nb::handle activations, const Table& X, int threads,
+             const F& shape, decltype(&predict<T>) compute) {
   const InstructionSet& set = instructions();
-  Network net = network(sizes, activations, kernels_of<T>(set).width, theta.shape(0));
-  if (int64_t(X.shape(1)) != net.layers.front().in) throw std::invalid_argument("X and sizes disagree");
-  Rows x = rows_of(X);
-  const int64_t n = X.shape(0);
-  auto Z = array<T>({size_t(n), size_t(net.layers.back().out)});
-  if (n > 0) {
+  const auto net = network(sizes, activations, kernels_of<T>(set).width, theta.shape(0));
+  const Rows x = inputs(*net, X);
+  const Array<T> Z(shape(X.shape(0), size_t(net->layers.back().out)));
+  at_least_one(threads);
+  if (X.shape(0) > 0) {
     Released gil;
-    predict<T>(set, net, theta.data(), x, n, Z.data(), at_least_one(threads), interrupted);
+    compute(set, *net, theta.data(), x, int64_t(X.shape(0)), Z.data, threads, interrupted);
   }
   raise_interrupt();
-  return Z;
+  return Z.object;
+}
+template <class T>
+auto bind_predict(const Vector<const T>& theta, nb::handle sizes, nb::handle activations, const Table& X, int threads) {
+  auto shape = [](size_t n, size_t k) { return nb::make_tuple(n, k); };
+  return answers<T>(theta, sizes, activations, X, threads, shape, predict<T>);
+}
+template <class T>
+auto bind_jacobian(const Vector<const T>& theta, nb::handle sizes, nb::handle activations, const Table& X,
+                   int threads) {
+  auto shape = [&](size_t n, size_t k) { return nb::make_tuple(n, k, X.shape(1)); };
+  return answers<T>(theta, sizes, activations, X, threads, shape, jacobian<T>);
+}
+template <class T>
+auto bind_parameter_jacobian(const Vector<const T>& theta, nb::handle sizes, nb::handle activations, const Table& X,
+                             int threads) {
+  auto shape = [&](size_t n, size_t k) { return nb::make_tuple(n * k, theta.shape(0)); };
+  return answers<T>(theta, sizes, activations, X, threads, shape, parameter_jacobian<T>);
 }
 
 template <class T>
-double bind_mean_loss(const Vector<const T>& theta, const Sizes& sizes, const Names& activations, const Table& X,
-                      const Matrix<T>& L, const std::string& loss, const Weight<T>& weight, int threads) {
+double bind_mean_loss(const Vector<const T>& theta, nb::handle sizes, nb::handle activations, const Table& X,
+                      const Matrix<T>& L, nb::handle objective, const Weight<T>& weight, int threads) {
   const InstructionSet& set = instructions();
-  Network net = network(sizes, activations, kernels_of<T>(set).width, theta.shape(0));
-  Data<T> data = data_of(net, X, L, weight);
-  Loss kind = loss_named(loss);
+  const auto net = network(sizes, activations, kernels_of<T>(set).width, theta.shape(0));
+  const Objective aim = objective_of(objective, *net);
+  const Data<T> data = data_of(*net, X, L, aim, weight);
+  at_least_one(threads);
   double value;
   {
     Released gil;
-    value = mean_loss<T>(set, net, theta.data(), data, kind, at_least_one(threads), interrupted);
+    value = mean_loss<T>(set, *net, theta.data(), data, aim, threads, interrupted);
   }
   raise_interrupt();
   return value;
 }
 
 template <class T>
-auto bind_loss_and_gradient(const Vector<const T>& theta, const Sizes& sizes, const Names& activations, const Table& X,
-                            const Matrix<T>& L, const std::string& loss, double decay, const Weight<T>& weight,
-                            int threads) {
+auto bind_loss_and_gradient(const Vector<const T>& theta, nb::handle sizes, nb::handle activations, const Table& X,
+                            const Matrix<T>& L, nb::handle objective, const Weight<T>& weight, int threads) {
   const InstructionSet& set = instructions();
-  Network net = network(sizes, activations, kernels_of<T>(set).width, theta.shape(0));
-  Data<T> data = data_of(net, X, L, weight);
-  Loss kind = loss_named(loss);
-  auto gradient = array<T>({theta.shape(0)});
+  const auto net = network(sizes, activations, kernels_of<T>(set).width, theta.shape(0));
+  const Objective aim = objective_of(objective, *net);
+  const Data<T> data = data_of(*net, X, L, aim, weight);
+  at_least_one(threads);
+  const Array<T> gradient(nb::make_tuple(theta.shape(0)));
   double value;
   {
     Released gil;
-    value = loss_and_gradient<T>(set, net, theta.data(), data, kind, decay, at_least_one(threads), gradient.data(),
-                                 interrupted);
+    value = loss_and_gradient<T>(set, *net, theta.data(), data, aim, threads, gradient.data, interrupted);
   }
   raise_interrupt();
-  return std::make_tuple(value, gradient);
+  return nb::make_tuple(value, gradient.object);
 }
 
 template <class T>
-auto bind_run_epochs(const Vector<T>& theta, const Sizes& sizes, const Names& activations, const Table& X,
-                     const Matrix<T>& L, const std::string& loss, const std::string& step, const Vector<T>& velocity,
-                     const Vector<T>& square, const Vector<double>& powers, int64_t batch_size, int64_t epochs,
-                     int64_t first_epoch, double rate, double momentum, double beta1, double beta2, double epsilon,
-                     double decay, const Weight<T>& weight, bool shuffle, uint64_t seed, int threads) {
+auto bind_run_epochs(const Vector<T>& theta, nb::handle sizes, nb::handle activations, const Table& X,
+                     const Matrix<T>& L, const Weight<T>& weight, nb::handle settings,
+                     const Vector<const double>& rates, nb::handle state, int64_t epochs, int threads) {
   const InstructionSet& set = instructions();
-  Network net = network(sizes, activations, kernels_of<T>(set).width, theta.shape(0));
-  Data<T> data = data_of(net, X, L, weight);
-  if (batch_size < 1 || epochs < 0 || powers.shape(0) != 2 || data.n >= int64_t(1) << 32)
-    throw std::invalid_argument("run_epochs: a setting is out of range");
-  Training training{loss_named(loss),
-                    step_named(step),
-                    batch_size,
-                    epochs,
-                    first_epoch,
-                    shuffle,
-                    seed,
-                    at_least_one(threads),
-                    rate,
-                    decay,
-                    momentum,
-                    beta1,
-                    beta2,
-                    epsilon};
-  const bool remembers = training.step != Step::descent, squares = training.step == Step::adam;
-  if ((remembers && velocity.shape(0) != theta.shape(0)) || (squares && square.shape(0) != theta.shape(0)))
+  const auto net = network(sizes, activations, kernels_of<T>(set).width, theta.shape(0));
+  const Settings how = settings_of(settings, *net);
+  const Data<T> data = data_of(*net, X, L, how.objective, weight);
+  at_least_one(threads);
+  const int64_t batch = std::min(how.batch_size, data.n), steps = (data.n + batch - 1) / batch, known = rates.shape(0);
+  if (epochs < 0 || data.n >= int64_t(1) << 32) throw std::invalid_argument("run_epochs: a setting is out of range");
+  if (known != 1 && known / steps < epochs)
+    throw std::invalid_argument("rates must have one number, or one for each step");
+  // No copies: the optimizer's state is changed where it is.
+  const auto velocity = nb::cast<Vector<T>>(state.attr("velocity"), false),
+             square = nb::cast<Vector<T>>(state.attr("square"), false);
+  const auto powers = nb::cast<Vector<double>>(state.attr("powers"), false);
+  const bool remembers = how.step != Step::descent && how.step != Step::rmsprop;
+  const bool squares = how.step == Step::adam || how.step == Step::rmsprop || how.step == Step::rprop;
+  if (powers.shape(0) != 2 || (remembers && velocity.shape(0) != theta.shape(0)) ||
+      (squares && square.shape(0) != theta.shape(0)))
     throw std::invalid_argument("run_epochs: the optimizer's state does not have the size of theta");
-  State<T> state{remembers ? velocity.data() : nullptr, squares ? square.data() : nullptr, powers.data()};
+  const State<T> held{remembers ? velocity.data() : nullptr, squares ? square.data() : nullptr, powers.data(),
+                      attribute<int64_t>(state, "epochs")};
   Outcome outcome;
   {
     Released gil;
-    outcome = run_epochs<T>(set, net, theta.data(), state, data, training, interrupted);
+    outcome =
+        run_epochs<T>(set, *net, theta.data(), held, data, how, {rates.data(), known}, epochs, threads, interrupted);
   }
   // Ctrl-C ends the training and no more: the caller has all that was learned. Another handler's exception goes on its way.
   if (PyErr_Occurred()) {
@@ -223,31 +314,130 @@ auto bind_run_epochs(const Vector<T>& theta, const Sizes& sizes, const Names& ac
   return std::make_tuple(outcome.loss, std::string(endings[int(outcome.ending)]));
 }
 
+// ---- plain calls: a few rows, in arrays that need no conversion. Here the checks of data.py cost more than the work, so the
+// core makes them, and answers None where anything is not plain: then data.py says what it is.
+
+// An array as the core needs it: of the type T, in C order.
+template <class T>
+class Plain {
+ public:
+  explicit Plain(nb::handle array)
+      : held_(PyObject_GetBuffer(array.ptr(), &view_, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS) == 0) {
+    if (!held_) PyErr_Clear();
+    typed_ = held_ && view_.format && !std::strcmp(view_.format, sizeof(T) == 4 ? "f" : "d");
+  }
+  Plain(const Plain&) = delete;
+  ~Plain() {
+    if (held_) PyBuffer_Release(&view_);
+  }
+  explicit operator bool() const { return typed_; }
+  const T* data() const { return static_cast<const T*>(view_.buf); }
+  int64_t size() const { return view_.len / int64_t(sizeof(T)); }
+  // Rows of n columns; -1 if it is something else. A vector is one row, or one column.
+  int64_t rows(int64_t n) const {
+    if (view_.ndim == 2 && view_.shape[1] == n) return view_.shape[0];
+    if (view_.ndim == 1 && (view_.shape[0] == n || n == 1)) return view_.shape[0] / n;
+    return -1;
+  }
+  bool between(T low, T high) const {  // not of a NaN; several at once, which the compiler makes vectors of
+    constexpr int SOME = 16;
+    const T *x = data(), *end = x + size();
+    int outside[SOME] = {};
+    auto look = [&](int i, T value) { outside[i] |= !(value >= low) | !(value <= high); };
+    for (; end - x >= SOME; x += SOME)
+      for (int i = 0; i < SOME; i++) look(i, x[i]);
+    for (; x < end; x++) look(0, *x);
+    return std::all_of(outside, outside + SOME, [](int out) { return out == 0; });
+  }
+
+ private:
+  Py_buffer view_;
+  bool held_, typed_;
+};
+template <class T>
+constexpr T LARGEST = std::numeric_limits<T>::max();
+constexpr double LITTLE = 1e6;  // multiply-adds, with the GIL held
+
+template <class T>
+nb::object plain_predict(const Plain<T>& theta, nb::handle sizes, nb::handle activations, nb::handle rows) {
+  const InstructionSet& set = instructions();
+  const auto net = network(sizes, activations, kernels_of<T>(set).width, theta.size());
+  const Plain<T> X(rows);
+  if (!X) return nb::none();
+  const int64_t d = net->layers.front().in, n = X.rows(d);
+  if (n < 1 || net->work * double(n) > LITTLE || !X.between(-LARGEST<T>, LARGEST<T>)) return nb::none();
+  const Array<T> Z(nb::make_tuple(n, net->layers.back().out));
+  predict<T>(set, *net, theta.data(), {X.data(), SOURCE<T>, d, 1, d}, n, Z.data, 1, nullptr);
+  return Z.object;
+}
+nb::object bind_plain_predict(nb::handle theta, nb::handle sizes, nb::handle activations, nb::handle X) {
+  if (Plain<float> m(theta); m) return plain_predict(m, sizes, activations, X);
+  if (Plain<double> m(theta); m) return plain_predict(m, sizes, activations, X);
+  return nb::none();
+}
+
+template <class T>
+nb::object plain_gradient(const Plain<T>& theta, nb::handle sizes, nb::handle activations, nb::handle rows,
+                          nb::handle labels, nb::handle objective) {
+  const InstructionSet& set = instructions();
+  const auto net = network(sizes, activations, kernels_of<T>(set).width, theta.size());
+  const Plain<T> X(rows), L(labels);
+  if (!X || !L) return nb::none();
+  const Objective aim = objective_of(objective, *net);
+  const int64_t d = net->layers.front().in, n = X.rows(d);
+  const int64_t k = net->layers.back().out / (aim.loss == Loss::gaussian ? 2 : 1);
+  if (n < 1 || L.rows(k) != n || 3 * net->work * double(n) > LITTLE) return nb::none();
+  const bool probabilities = aim.loss == Loss::binary_cross_entropy;
+  const bool positive = probabilities || aim.loss == Loss::cross_entropy || aim.loss == Loss::poisson;
+  if (!X.between(-LARGEST<T>, LARGEST<T>) || !L.between(positive ? 0 : -LARGEST<T>, probabilities ? 1 : LARGEST<T>))
+    return nb::none();
+  const Array<T> gradient(nb::make_tuple(net->flat_size));
+  const Data<T> data{{X.data(), SOURCE<T>, d, 1, d}, {L.data(), SOURCE<T>, k, 1, k}, n, nullptr};
+  const double value = loss_and_gradient<T>(set, *net, theta.data(), data, aim, 1, gradient.data, nullptr);
+  return nb::make_tuple(value, gradient.object);
+}
+nb::object bind_plain_gradient(nb::handle theta, nb::handle sizes, nb::handle activations, nb::handle X, nb::handle L,
+                               nb::handle objective) {
+  if (Plain<float> m(theta); m) return plain_gradient(m, sizes, activations, X, L, objective);
+  if (Plain<double> m(theta); m) return plain_gradient(m, sizes, activations, X, L, objective);
+  return nb::none();
+}
+
 template <class T>
 auto bind_evaluate(const std::string& activation, const Vector<const T>& x) {
-  auto y = array<T>({x.shape(0)}), slope = array<T>({x.shape(0)});
-  kernels_of<T>(instructions()).evaluate(activation_named(activation), x.shape(0), x.data(), y.data(), slope.data());
-  return std::make_tuple(y, slope);
+  const auto shape = nb::make_tuple(x.shape(0));
+  const Array<T> y(shape), slope(shape);
+  kernels_of<T>(instructions()).evaluate(activation_named(activation), x.shape(0), x.data(), y.data, slope.data);
+  return nb::make_tuple(y.object, slope.object);
 }
 
 template <class T>
 void bind(nb::module_& m) {
   m.def("predict", &bind_predict<T>, "theta"_a.noconvert(), "sizes"_a, "activations"_a, "X"_a.noconvert(),
         "n_threads"_a);
+  m.def("jacobian", &bind_jacobian<T>, "theta"_a.noconvert(), "sizes"_a, "activations"_a, "X"_a.noconvert(),
+        "n_threads"_a);
+  m.def("parameter_jacobian", &bind_parameter_jacobian<T>, "theta"_a.noconvert(), "sizes"_a, "activations"_a,
+        "X"_a.noconvert(), "n_threads"_a);
   m.def("mean_loss", &bind_mean_loss<T>, "theta"_a.noconvert(), "sizes"_a, "activations"_a, "X"_a.noconvert(),
-        "L"_a.noconvert(), "loss"_a, "weight"_a.noconvert().none(), "n_threads"_a);
+        "L"_a.noconvert(), "objective"_a, "weight"_a.noconvert().none(), "n_threads"_a);
   m.def("loss_and_gradient", &bind_loss_and_gradient<T>, "theta"_a.noconvert(), "sizes"_a, "activations"_a,
-        "X"_a.noconvert(), "L"_a.noconvert(), "loss"_a, "l2"_a, "weight"_a.noconvert().none(), "n_threads"_a);
+        "X"_a.noconvert(), "L"_a.noconvert(), "objective"_a, "weight"_a.noconvert().none(), "n_threads"_a);
   m.def("run_epochs", &bind_run_epochs<T>, "theta"_a.noconvert(), "sizes"_a, "activations"_a, "X"_a.noconvert(),
-        "L"_a.noconvert(), "loss"_a, "step"_a, "velocity"_a.noconvert(), "square"_a.noconvert(), "powers"_a.noconvert(),
-        "batch_size"_a, "epochs"_a, "first_epoch"_a, "rate"_a, "momentum"_a, "beta1"_a, "beta2"_a, "epsilon"_a, "l2"_a,
-        "weight"_a.noconvert().none(), "shuffle"_a, "seed"_a, "n_threads"_a);
+        "L"_a.noconvert(), "weight"_a.noconvert().none(), "settings"_a, "rates"_a.noconvert(), "state"_a, "epochs"_a,
+        "n_threads"_a);
   m.def("evaluate", &bind_evaluate<T>, "activation"_a, "x"_a.noconvert());
 }
 
 }  // namespace
 
 NB_MODULE(_native, m) {
+  const nb::module_ numpy = nb::module_::import_("numpy");
+  numpy_empty = new nb::object(numpy.attr("empty"));
+  numpy_dtype<float> = new nb::object(numpy.attr("dtype")("float32"));
+  numpy_dtype<double> = new nb::object(numpy.attr("dtype")("float64"));
+  numpy_dtype<uint64_t> = new nb::object(numpy.attr("dtype")("uint64"));
+  numpy_dtype<int64_t> = new nb::object(numpy.attr("dtype")("int64"));
   bind<float>(m);
   bind<double>(m);
   nb::module_::import_("atexit").attr("register")(nb::cpp_function([] {
@@ -255,6 +445,9 @@ NB_MODULE(_native, m) {
     nb::gil_scoped_release released;
     while (running) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }));
+  m.def("plain_predict", &bind_plain_predict, "theta"_a, "sizes"_a, "activations"_a, "X"_a.none());
+  m.def("plain_loss_and_gradient", &bind_plain_gradient, "theta"_a, "sizes"_a, "activations"_a, "X"_a.none(),
+        "L"_a.none(), "objective"_a);
   m.def("instruction_sets", [] {
     Names names;
     for (const auto* set : runnable()) names.push_back(set->name);
@@ -271,14 +464,14 @@ NB_MODULE(_native, m) {
   });
   m.def("use_every_thread", &use_every_thread, "always"_a);
   m.def("random_bits", [](uint64_t seed, uint64_t stream, int64_t first, int64_t n) {
-    auto bits = array<uint64_t>({size_t(n)});
+    const Array<uint64_t> bits(nb::make_tuple(n));
     Stream random(seed, stream);
-    for (int64_t i = 0; i < n; i++) bits.data()[i] = random.bits(uint64_t(first + i));
-    return bits;
+    for (int64_t i = 0; i < n; i++) bits.data[i] = random.bits(uint64_t(first + i));
+    return bits.object;
   });
   m.def("permutation", [](uint64_t seed, uint64_t epoch, int64_t n) {
-    auto order = array<int64_t>({size_t(n)});
-    permutation(seed, epoch, n, order.data());
-    return order;
+    const Array<int64_t> order(nb::make_tuple(n));
+    permutation(seed, epoch, n, order.data);
+    return order.object;
   });
 }

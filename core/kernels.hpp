@@ -1,9 +1,12 @@
 // The table of function pointers that one compilation of kernels.cpp exports: all arithmetic of the engine is behind it.
 //
-// Shapes, for T float or double and w = width: A (panels of inputs, rows, w), W (panels of outputs, in, w),
-// bias and every P, Y, Q, D (panels of outputs, rows, w). What one thread owns of a layer is a range of lines: the outputs
-// that share a cache line of the packed weights, 64 bytes, whatever a panel's width. A narrow layer is one line.
-// Numbers in brackets are those of docs/derivation.md.
+// The values of a batch have two layouts, for T float or double and w = width:
+//   panels    A[panel][row][w], the units of a layer a lane each: for training, on packed weights
+//   columns   C[unit][stride], the rows of a batch a lane each: for prediction, derivatives, small networks and the losses,
+//             on the flat weights as they are
+// In panels W is (panels of outputs, in, w), and bias and every P, Y, Q, D (panels of outputs, rows, w). What one thread owns
+// of a layer is a range of lines: the outputs that share a cache line of the packed weights, 64 bytes, whatever a panel's
+// width; a narrow layer is one line. Numbers in brackets are those of docs/derivation.md.
 #pragma once
 #include "network.hpp"
 
@@ -15,68 +18,118 @@ struct Range {
 };
 
 enum class Source : int { float32, float64, uint8 };  // what the rows of X hold; uint8 g enters as g / 255
+template <class T>
+constexpr Source SOURCE = sizeof(T) == 4 ? Source::float32 : Source::float64;
 
 struct Rows {  // X (n, d), any strides, in elements
   const void* data;
   Source source;
   int64_t row_stride, column_stride, columns;
 };
+struct Batch {  // rows of X: those that `index` names or, where it is null, from `first` on
+  const int64_t* index;
+  int64_t first, rows;
 
+  int64_t row(int64_t i) const { return index ? index[i] : first + i; }
+  Batch part(int64_t begin, int64_t end) const { return {index ? index + begin : nullptr, first + begin, end - begin}; }
+};
 struct Ahead {  // rows that the next batch will gather: an update fetches them into the cache beside its arithmetic
   const Rows* x;
-  const int64_t* index;  // null: none
-  int64_t rows;
+  Batch batch;  // of 0 rows: none
 };
 
-enum class Step : int { gradient, descent, momentum, nesterov, adam };  // `gradient` sums up and leaves θ alone
+enum class Step : int { gradient, descent, momentum, nesterov, adam, rmsprop, rprop };  // gradient: θ stays, sums grow
 template <class T>
 struct Rule {
   Step step;
   T rate;                                 // α
   T decay;                                // λ, of the weights; never of the biases
+  T shrink;                               // α times the decoupled decay, of the weights
   T momentum;                             // μ
   T beta1, beta2, rest1, rest2, epsilon;  // rest = 1 − β
   T unbias1, unbias2;                     // 1 / (1 − β^t)
+  T scale;                                // of a gradient that was summed up and clipped
 };
 template <class T>
-struct Parameters {  // packed; the last three are what the rule needs, else null
+struct Parameters {  // the last three are what the rule needs, else null
   T *theta, *velocity, *square, *gradient;
+};
+
+template <class T>
+struct Criterion {  // ε of a row
+  Loss loss;
+  const T* constant;  // δ of huber, τ of quantile, for each output
+  int64_t labels;     // how many a row has
+};
+struct Mask {  // which units a dropout leaves, of one layer and batch
+  uint64_t key;
+  uint32_t lowest;  // a unit stays where its random number is at least this
 };
 
 template <class T>
 struct Kernels {
   int width;  // outputs a panel holds: the instruction set's, never visible in a result
 
-  // Rows begin..end of a batch of `rows` into panels A: those that `index` names, or from first_row on where it is null.
-  // Lanes past the last column become 0.
-  void (*gather)(const Rows& x, const int64_t* index, int64_t first_row, int64_t rows, int64_t begin, int64_t end,
-                 T* A);
-  // The same into columns, C[column][padded row].
-  void (*gather_columns)(const Rows& x, const int64_t* index, int64_t first_row, int64_t rows, int64_t begin,
-                         int64_t end, T* C);
+  // ---- panels. Lanes past the last column or unit hold 0, or what does no harm.
+
+  void (*gather)(const Rows& x, const Batch& batch, T* A);
   void (*pack)(const Layer& layer, const T* flat, T* packed);  // packed must be zeros
   void (*unpack)(const Layer& layer, const T* packed, T* flat);
-
-  // (31, 38) P = A Wᵀ + b and (32) Y = σ(P); `slope` takes σ′(P) where has_slope(activation). `scratch`, here and below, is
+  // (31, 38) P = A Wᵀ + b and (32) Y = σ(P); `slope`, where it is not null, takes σ′(P). `scratch`, here and below, is
   // memory for 2 * width numbers per input and per output of the widest layer.
   void (*forward)(const Layer& layer, const T* packed, const T* A, int64_t rows, Range lines, Activation activation,
                   T* scratch, T* Y, T* slope);
-  // (53) the softmax of each row of the last layer's Q, in place
-  void (*softmax)(const Layer& layer, int64_t rows, T* scratch, T* Q);
-  // (33, 54..58) of the rows begin..end, begin a multiple of the width: Q becomes ∂ε/∂q times weight[row] * scale, and
-  // row_loss[row] weight[row] ε. L is in columns; weight may be null.
-  void (*loss)(const Layer& layer, Loss loss, int64_t rows, int64_t begin, int64_t end, const T* L, const T* weight,
-               T scale, T* scratch, T* Q, double* row_loss);
+  // (67) for lines of `units` units: those that the mask takes away become 0, the others times `scale`; their slopes, where
+  // there are, likewise. The first row is number first_row of its batch.
+  void (*drop)(const Mask& mask, T scale, int64_t units, int64_t first_row, int64_t rows, Range lines, T* Y, T* slope);
+  // (33, 54..58, 74..81) of the rows begin..end, begin a multiple of the width: Q becomes ∂ε/∂q times weight[row] * scale,
+  // and row_loss[row] weight[row] ε. L is in columns, its stride the padded rows; weight may be null.
+  void (*loss)(const Layer& layer, const Criterion<T>& criterion, int64_t rows, int64_t begin, int64_t end, const T* L,
+               const T* weight, T scale, T* scratch, T* Q, double* row_loss);
   // (36) ∂ε/∂y = Wᵀ ∂ε/∂p and (37) D = ∂ε/∂y ⊙ σ′ for lines of the layer's inputs, whose activation is `below` and
-  // whose values are Y and slope
+  // whose values are Y and slope; σ′ is found from Y where slope is null
   void (*backward)(const Layer& layer, const T* packed, const T* dP, int64_t rows, Range lines, Activation below,
                    const T* Y, const T* slope, T* scratch, T* D);
-  // (34, 35, 40) ∂ε/∂W = Σ ∂ε/∂p ⊗ a, ∂ε/∂b = Σ ∂ε/∂p over the rows, and with it the rule's step (41..46) on W and b.
-  // With Step::gradient the sums are added to m.gradient, in the order of the rows.
+  // (34, 35, 40) ∂ε/∂W = Σ ∂ε/∂p ⊗ a, ∂ε/∂b = Σ ∂ε/∂p over the rows, and with it the rule's step (41..46, 62..64) on W
+  // and b; with Step::gradient the sums are added to m.gradient.
   void (*update)(const Layer& layer, const Parameters<T>& m, const T* A, const T* dP, int64_t rows, Range lines,
                  const Rule<T>& rule, const Ahead& ahead);
-  // the rule's step (41..46) from the sums in m.gradient, which become 0
+  // the rule's step from the sums in m.gradient, which become 0
   void (*apply)(const Layer& layer, const Parameters<T>& m, Range lines, const Rule<T>& rule);
+  // (65) |∂ε/∂(W, b)|² of each unit of the lines
+  void (*squares)(const Layer& layer, const T* gradient, Range lines, T* of_unit);
+  // (66) the weights of each unit of the lines, where they are longer than `most`, become that long
+  void (*limit)(const Layer& layer, T* theta, Range lines, T most);
+
+  // ---- columns. `stride` is a multiple of the width; what a column has beyond its rows may be read and written.
+
+  // C[column][row] = scale * x + shift
+  void (*gather_columns)(const Rows& x, const Batch& batch, T scale, T shift, int64_t stride, T* C);
+  void (*scatter_columns)(const T* C, int64_t stride, int64_t rows, int64_t units, int64_t row_stride,
+                          int64_t unit_stride, T* Z);
+  // (31) P[u] = bias[u] + Σ_i W[u * unit + i * input] A[i] for `units` units and i < inputs; without a bias from 0
+  void (*product_columns)(const T* W, int64_t unit, int64_t input, const T* bias, int64_t units, int64_t inputs,
+                          const T* A, int64_t rows, int64_t stride, T* P);
+  // (32) in place, and σ′ where slope is not null; n numbers, a multiple of the width, here and in times_slope
+  void (*activate)(Activation activation, int64_t n, T* Y, T* slope);
+  // D ⊙= σ′, found from Y where slope is null
+  void (*times_slope)(Activation activation, int64_t n, const T* Y, const T* slope, T* D);
+  // (53) the softmax of each row of Q, in place
+  void (*softmax_columns)(int64_t units, int64_t rows, int64_t stride, T* Q);
+  // (84) of each row, in place: T becomes z ⊙ (t − Σ t z)
+  void (*softmax_slope)(int64_t units, int64_t rows, int64_t stride, const T* Z, T* D);
+  void (*loss_columns)(Activation output, const Criterion<T>& criterion, int64_t units, int64_t rows, int64_t stride,
+                       const T* L, const T* weight, T scale, T* Q, double* row_loss);
+  // (34, 35) into G, flat like the layer: the sums over the rows. A has one column more than inputs, of ones: the bias is
+  // the weight of an input that is always 1. `scratch` is memory for rows x (the padded wider of in + 1 and out).
+  void (*gradient_columns)(const Layer& layer, const T* A, const T* dP, int64_t rows, int64_t stride, T* scratch, T* G);
+  // the rule's step on n parameters, flat, from the gradients in m.gradient
+  void (*step)(const Rule<T>& rule, bool weights, const Parameters<T>& m, int64_t at, int64_t n);
+
+  // ---- a few rows: (31) of A (rows, in), a_gap apart, into Y (rows, padded out); flat_size is that of all parameters
+
+  void (*forward_rows)(const Layer& layer, const T* flat, int64_t flat_size, const T* A, int64_t a_gap, int64_t rows,
+                       T* Y);
 
   // y = σ(x) and slope = σ′(x) of n numbers: for tests
   void (*evaluate)(Activation activation, int64_t n, const T* x, T* y, T* slope);

@@ -11,8 +11,8 @@
 
 namespace chainrule {
 
-enum class Activation : int { identity, sigmoid, tanh, relu, softplus, silu, gelu, softmax };
-enum class Loss : int { half_squared_error, binary_cross_entropy, cross_entropy };
+enum class Activation : int { identity, sigmoid, tanh, relu, softplus, silu, gelu, exp, softmax };
+enum class Loss : int { half_squared_error, huber, quantile, binary_cross_entropy, cross_entropy, poisson, gaussian };
 
 // σ′ of these cannot be had from y = σ(p): the forward pass stores it beside y.
 constexpr bool has_slope(Activation a) {
@@ -23,9 +23,11 @@ struct Layer {
   int64_t in, out;  // W is (out, in)
   Activation activation;
   int64_t flat;    // of W in the flat vector; b follows
-  int64_t packed;  // of W in the packed vector; b follows
-  int64_t panels;  // of the outputs; of a narrow layer 1
+  int64_t packed;  // of W in the packed vector
+  int64_t bias;    // of b in the packed vector
   bool narrow;
+
+  int64_t flat_bias() const { return flat + out * in; }
 };
 
 }  // namespace chainrule

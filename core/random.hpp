@@ -23,6 +23,8 @@ struct Stream {
 
 // The streams of shuffling begin here, one an epoch; those below are for initial values, one a layer.
 constexpr uint64_t SHUFFLE = uint64_t(1) << 32;
+// And those of dropout, one an epoch.
+constexpr uint64_t DROPOUT = uint64_t(1) << 33;
 
 // The order of the rows in one epoch (Fisher, Yates): place i takes what stands at a random place j <= i.
 inline void permutation(uint64_t seed, uint64_t epoch, int64_t n, int64_t* order) {

@@ -30,6 +30,7 @@ struct Simd<float> {
   typedef float type __attribute__((vector_size(CHAINRULE_VECTOR_BYTES), may_alias));
   typedef float unaligned __attribute__((vector_size(CHAINRULE_VECTOR_BYTES), aligned(4), may_alias));
   typedef int32_t bits __attribute__((vector_size(CHAINRULE_VECTOR_BYTES), may_alias));
+  typedef uint32_t words __attribute__((vector_size(CHAINRULE_VECTOR_BYTES)));
   static constexpr int mantissa = 23, bias = 127;
   static constexpr float round = 12582912.f;  // 1.5 * 2^23: adding it rounds to an integer, held in the low bits
   static constexpr float exp_low = -87.f, exp_high = 88.f;
@@ -40,6 +41,7 @@ struct Simd<double> {
   typedef double type __attribute__((vector_size(CHAINRULE_VECTOR_BYTES), may_alias));
   typedef double unaligned __attribute__((vector_size(CHAINRULE_VECTOR_BYTES), aligned(8), may_alias));
   typedef int64_t bits __attribute__((vector_size(CHAINRULE_VECTOR_BYTES), may_alias));
+  typedef uint32_t words __attribute__((vector_size(CHAINRULE_VECTOR_BYTES / 2)));
   static constexpr int mantissa = 52, bias = 1023;
   static constexpr double round = 6755399441055744.;  // 1.5 * 2^52
   static constexpr double exp_low = -708., exp_high = 709.;
@@ -49,6 +51,8 @@ template <class T>
 using Vec = typename Simd<T>::type;
 template <class T>
 using Bits = typename Simd<T>::bits;
+template <class T>
+using Words = typename Simd<T>::words;  // 32 bits a lane
 template <class T>
 constexpr int LANES = CHAINRULE_VECTOR_BYTES / sizeof(T);
 
@@ -65,6 +69,8 @@ CHAINRULE_INLINE Vec<T> splat(T x) {
   return x - Vec<T>{};  // x - 0: every lane holds x
 }
 
+CHAINRULE_INLINE float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+CHAINRULE_INLINE double fma(double a, double b, double c) { return __builtin_fma(a, b, c); }
 // a * b + c, rounded once. The lanes' loop serves widths that the instruction set has no register for (a test uses it).
 CHAINRULE_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
 #if CHAINRULE_VECTOR_BYTES == 64 && defined(__AVX512F__)
@@ -121,14 +127,43 @@ template <class T>
 CHAINRULE_INLINE Vec<T> absolute(Vec<T> x) {
   return (Vec<T>)((Bits<T>)x & ~(Bits<T>)splat(T(-0.)));
 }
-// A NaN in x survives both: the comparison is false and x is kept.
-template <class T>
-CHAINRULE_INLINE Vec<T> at_least(Vec<T> x, T low) {
+// x, but not below low, or not above high: one instruction where the compiler, which minds the NaN, needs three. A NaN in x
+// survives: it is the second operand, and both instructions return that one where they cannot compare.
+CHAINRULE_INLINE Vec<float> at_least(Vec<float> x, float low) {
+#if CHAINRULE_VECTOR_BYTES == 64 && defined(__AVX512F__)
+  return (Vec<float>)_mm512_max_ps((__m512)splat(low), (__m512)x);
+#elif CHAINRULE_VECTOR_BYTES == 32 && defined(__AVX__)
+  return (Vec<float>)_mm256_max_ps((__m256)splat(low), (__m256)x);
+#else
   return x < splat(low) ? splat(low) : x;
+#endif
 }
-template <class T>
-CHAINRULE_INLINE Vec<T> at_most(Vec<T> x, T high) {
+CHAINRULE_INLINE Vec<double> at_least(Vec<double> x, double low) {
+#if CHAINRULE_VECTOR_BYTES == 64 && defined(__AVX512F__)
+  return (Vec<double>)_mm512_max_pd((__m512d)splat(low), (__m512d)x);
+#elif CHAINRULE_VECTOR_BYTES == 32 && defined(__AVX__)
+  return (Vec<double>)_mm256_max_pd((__m256d)splat(low), (__m256d)x);
+#else
+  return x < splat(low) ? splat(low) : x;
+#endif
+}
+CHAINRULE_INLINE Vec<float> at_most(Vec<float> x, float high) {
+#if CHAINRULE_VECTOR_BYTES == 64 && defined(__AVX512F__)
+  return (Vec<float>)_mm512_min_ps((__m512)splat(high), (__m512)x);
+#elif CHAINRULE_VECTOR_BYTES == 32 && defined(__AVX__)
+  return (Vec<float>)_mm256_min_ps((__m256)splat(high), (__m256)x);
+#else
   return x > splat(high) ? splat(high) : x;
+#endif
+}
+CHAINRULE_INLINE Vec<double> at_most(Vec<double> x, double high) {
+#if CHAINRULE_VECTOR_BYTES == 64 && defined(__AVX512F__)
+  return (Vec<double>)_mm512_min_pd((__m512d)splat(high), (__m512d)x);
+#elif CHAINRULE_VECTOR_BYTES == 32 && defined(__AVX__)
+  return (Vec<double>)_mm256_min_pd((__m256d)splat(high), (__m256d)x);
+#else
+  return x > splat(high) ? splat(high) : x;
+#endif
 }
 
 template <class T, int N>
@@ -161,7 +196,7 @@ struct Exponential {
 template <class T>
 CHAINRULE_INLINE Exponential<T> exponential(Vec<T> x) {
   using S = Simd<T>;
-  x = at_most<T>(at_least<T>(x, S::exp_low), S::exp_high);
+  x = at_most(at_least(x, S::exp_low), S::exp_high);
   Vec<T> shifted = fma(x, splat(T(1.4426950408889634)), splat(S::round));
   Vec<T> n = shifted - splat(S::round);
   Vec<T> r = fma(n, splat(-S::ln2_high), x);
@@ -213,7 +248,7 @@ CHAINRULE_INLINE Vec<T> log(Vec<T> x) {
 // softplus(x) = log(1 + e^x) = max(x, 0) + log(1 + e^−|x|)
 template <class T>
 CHAINRULE_INLINE Vec<T> softplus(Vec<T> x) {
-  return at_least<T>(x, T(0)) + log1p_unit<T>(exp<T>(-absolute<T>(x)));
+  return at_least(x, T(0)) + log1p_unit<T>(exp<T>(-absolute<T>(x)));
 }
 // The standard normal distribution: its density φ(x) = e^(−x²/2)/√(2π), and Φ(x) = ½ erfc(−x/√2), from
 // erfc(z) = e^(−z²) f((z − 4)/(z + 4)) / (1 + 2z) for z = |x|/√2.
@@ -223,7 +258,7 @@ struct Normal {
 };
 template <class T>
 CHAINRULE_INLINE Normal<T> normal(Vec<T> x) {
-  Vec<T> z = at_most<T>(absolute<T>(x) * splat(T(0.70710678118654752)), T(27));
+  Vec<T> z = at_most(absolute<T>(x) * splat(T(0.70710678118654752)), T(27));
   Vec<T> decay = exp<T>(x * x * splat(T(-0.5)));
   Vec<T> w = (z - splat(T(4))) / (z + splat(T(4)));
   Vec<T> upper = splat(T(0.5)) * decay * polynomial(w, Table<T>::ERFC) / (splat(T(1)) + z + z);  // Φ(−|x|)
@@ -256,12 +291,39 @@ CHAINRULE_INLINE void exchange(Vec<T>& a, Vec<T>& b, Order<J...>) {
   b = shuffle<(J & D ? L + J : J + D)...>(a, b);
   a = upper;
 }
-// v[i][j] becomes v[j][i].
-template <class T, int D = 1>
-CHAINRULE_INLINE void transpose(Vec<T> (&v)[LANES<T>]) {
-  EACH (i, LANES<T>)
-    if ((i & D) == 0) exchange<D, T>(v[i], v[i + D], typename Ascending<LANES<T>>::type{});
-  if constexpr (2 * D < LANES<T>) transpose<T, 2 * D>(v);
+// Pieces of 16 bytes, `at` numbers into every gap-th row, laid beside each other.
+template <class T>
+CHAINRULE_INLINE Vec<T> pieces(const T* const* rows, int gap, int64_t at) {
+#if CHAINRULE_VECTOR_BYTES == 64 && defined(__AVX512F__)
+  auto piece = [&](int g) INLINE_LAMBDA { return _mm_loadu_ps(reinterpret_cast<const float*>(rows[g * gap] + at)); };
+  // Loads that broadcast under a mask: no work for the one unit that shuffles.
+  __m512 v = _mm512_broadcast_f32x4(piece(0));
+  v = _mm512_mask_broadcast_f32x4(v, 0x00f0, piece(1));
+  v = _mm512_mask_broadcast_f32x4(v, 0x0f00, piece(2));
+  return (Vec<T>)_mm512_mask_broadcast_f32x4(v, 0xf000, piece(3));
+#elif CHAINRULE_VECTOR_BYTES == 32 && defined(__AVX__)
+  auto piece = [&](int g) INLINE_LAMBDA { return _mm_loadu_ps(reinterpret_cast<const float*>(rows[g * gap] + at)); };
+  return (Vec<T>)_mm256_insertf128_ps(_mm256_castps128_ps256(piece(0)), piece(1), 1);
+#elif CHAINRULE_VECTOR_BYTES == 16
+  return load<T>(rows[0] + at);
+#else
+  constexpr int C = 16 / sizeof(T);
+  T lanes[LANES<T>];
+  for (int i = 0; i < LANES<T>; i++) lanes[i] = rows[i / C * gap][at + i % C];
+  return load<T>(lanes);
+#endif
+}
+// A square of LANES x LANES numbers, turned: v[j][i] = rows[i][at + j]. Loading pieces of 16 bytes does half of the turning, and
+// the rest stays within them: half the shuffles of turning whole rows, or fewer.
+template <class T>
+CHAINRULE_INLINE void load_turned(const T* const (&rows)[LANES<T>], int64_t at, Vec<T> (&v)[LANES<T>]) {
+  constexpr int L = LANES<T>, C = 16 / sizeof(T);
+  EACH (i, L) v[i] = pieces<T>(rows + i % C, C, at + i / C * C);
+  EACH (i, L)
+    if ((i & 1) == 0) exchange<1, T>(v[i], v[i + 1], typename Ascending<L>::type{});
+  if constexpr (C == 4)
+    EACH (i, L)
+      if ((i & 2) == 0) exchange<2, T>(v[i], v[i + 2], typename Ascending<L>::type{});
 }
 
 // A panel is two vectors wide: a forward tile then needs one broadcast for two multiply-adds.

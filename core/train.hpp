@@ -14,8 +14,7 @@ struct Network {
   double work = 0;  // multiply-adds of a row's forward pass
 
   Network(const std::vector<int64_t>& sizes, const std::vector<Activation>& activations, int64_t width);
-  int64_t panels(int64_t n) const { return (n + width - 1) / width; }
-  int64_t padded(int64_t n) const { return panels(n) * width; }
+  int64_t padded(int64_t n) const { return (n + width - 1) / width * width; }
 };
 
 template <class T>
@@ -25,19 +24,31 @@ struct Data {  // X (n, d), L (n, k), weight (n,) with mean 1, or null
   const T* weight;
 };
 
-struct Training {
+// What a training lowers, and how: functions.py's Objective and optimizers.py's Settings and State.
+struct Objective {
   Loss loss;
+  std::vector<double> constants;  // δ of huber, τ of quantile, for each output
+  double smoothing, l2;
+};
+struct Settings {
+  Objective objective;
   Step step;
-  int64_t batch_size, epochs, first_epoch;
+  int64_t batch_size;
+  double momentum, beta1, beta2, epsilon, weight_decay, clip, max_norm;
+  std::vector<double> dropout;  // of what enters each layer; empty: none
   bool shuffle;
   uint64_t seed;
-  int threads;
-  double rate, decay, momentum, beta1, beta2, epsilon;
 };
 template <class T>
 struct State {  // what an optimizer remembers, flat like θ; null where its rule does not need it
   T *velocity, *square;
   double* powers;  // β1^t, β2^t
+  int64_t epochs;  // made before
+};
+struct Rates {  // α of each step, or of all where there is one
+  const double* of_step;
+  int64_t n;
+  double at(int64_t step) const { return of_step[n == 1 ? 0 : step]; }
 };
 
 enum class Ending : int { finished, interrupted, diverged };
@@ -49,21 +60,29 @@ struct Outcome {
 // Use all threads that are asked for, even where fewer would be faster: for tests.
 void use_every_thread(bool always);
 
-// Asked some thirty milliseconds apart whether to stop.
+// Asked some thirty milliseconds apart whether to stop. All but the training give up then; the caller knows, for it was asked.
 using Interrupted = std::function<bool()>;
 
-// The first three give up when interrupted; the caller knows, for it was asked.
 template <class T>
 void predict(const InstructionSet& set, const Network& net, const T* theta, const Rows& x, int64_t n, T* Z, int threads,
              const Interrupted& interrupted);
+// (82..84) ∂z/∂x, (n, k, d)
 template <class T>
-double mean_loss(const InstructionSet& set, const Network& net, const T* theta, const Data<T>& data, Loss loss,
-                 int threads, const Interrupted& interrupted);
+void jacobian(const InstructionSet& set, const Network& net, const T* theta, const Rows& x, int64_t n, T* J,
+              int threads, const Interrupted& interrupted);
+// (85) ∂z/∂m, (n k, parameters)
 template <class T>
-double loss_and_gradient(const InstructionSet& set, const Network& net, const T* theta, const Data<T>& data, Loss loss,
-                         double decay, int threads, T* gradient, const Interrupted& interrupted);
+void parameter_jacobian(const InstructionSet& set, const Network& net, const T* theta, const Rows& x, int64_t n, T* J,
+                        int threads, const Interrupted& interrupted);
+template <class T>
+double mean_loss(const InstructionSet& set, const Network& net, const T* theta, const Data<T>& data,
+                 const Objective& objective, int threads, const Interrupted& interrupted);
+template <class T>
+double loss_and_gradient(const InstructionSet& set, const Network& net, const T* theta, const Data<T>& data,
+                         const Objective& objective, int threads, T* gradient, const Interrupted& interrupted);
 template <class T>
 Outcome run_epochs(const InstructionSet& set, const Network& net, T* theta, const State<T>& state, const Data<T>& data,
-                   const Training& training, const Interrupted& interrupted);
+                   const Settings& settings, const Rates& rates, int64_t epochs, int threads,
+                   const Interrupted& interrupted);
 
 }  // namespace chainrule

@@ -43,7 +43,7 @@ def test_import_does_not_bring_scikit_learn():
 
 
 @pytest.mark.skipif(shutil.which("clang++") is None, reason="needs clang++")
-@pytest.mark.parametrize("source", ["kernels.cpp", "train.cpp", "dispatch.cpp"])
+@pytest.mark.parametrize("source", ["kernels.cpp", "train.cpp", "predict.cpp", "dispatch.cpp"])
 def test_the_core_compiles_with_clang(source):
     """Without a word: what GCC alone accepts would leave a Mac with the slow engine."""
     if os.uname().machine != "x86_64":

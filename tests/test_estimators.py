@@ -45,6 +45,7 @@ def expected_failures(estimator):
         Classifier(solver="sgd", learning_rate_init=0.1, dtype="float64", standardize=False),
         Regressor(early_stopping=True, learning_rate_init=0.01),
         Classifier(max_iter=20, output="sigmoid", loss="half_squared_error", dtype="float64"),
+        Regressor(loss="gaussian", solver="adamw", learning_rate="onecycle", learning_rate_init=0.01, dtype="float64"),
     ],
     expected_failed_checks=expected_failures,
 )
@@ -352,6 +353,136 @@ def test_bad_settings(settings, message):
         Classifier(**settings).fit(*load_iris(return_X_y=True))
 
 
+# ---- losses, settings and schedules of its own --------------------------------------------------------------------------
+
+
+def test_quantiles_in_the_targets_units():
+    rng = np.random.default_rng(0)
+    X = rng.random((500, 1))
+    y = 1000 + 50 * rng.normal(size=500)
+    settings = {"loss": "quantile", "max_iter": 100, "learning_rate_init": 0.01, "random_state": 0, "tol": 0}
+    low, high = (Regressor(quantile=q, **settings).fit(X, y).predict(X) for q in (0.1, 0.9))
+    assert np.mean(y < low) == pytest.approx(0.1, abs=0.04)
+    assert np.mean(y < high) == pytest.approx(0.9, abs=0.04)
+
+
+def test_mean_and_deviation_in_the_targets_units():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, (800, 1))
+    spread = np.where(X[:, 0] > 0, 30.0, 3.0)
+    y = 500 + 100 * X[:, 0] + spread * rng.normal(size=800)
+    settings = {"learning_rate": "cosine", "learning_rate_init": 0.01, "batch_size": 50, "max_iter": 100, "tol": 0}
+    model = Regressor(loss="gaussian", random_state=0, **settings).fit(X, y)
+    mean, deviation = model.predict(X, return_std=True)
+    np.testing.assert_array_equal(mean, model.predict(X))
+    assert model.score(X, y) > 0.85
+    assert np.median(deviation[X[:, 0] > 0.2]) == pytest.approx(30, rel=0.25)
+    assert np.median(deviation[X[:, 0] < -0.2]) == pytest.approx(3, rel=0.4)
+    assert (model.network_.sizes, model.n_outputs_) == ((1, 100, 2), 1)
+    Y = np.column_stack([y, -y / 10])
+    both = Regressor(loss="gaussian", max_iter=3, random_state=0).fit(X, Y)
+    assert [a.shape for a in both.predict(X, return_std=True)] == [(800, 2)] * 2
+    plain = Regressor(loss="gaussian", standardize=False, max_iter=3, random_state=0).fit(X, y / 500)
+    assert (plain.predict(X, return_std=True)[1] > 0).all()
+    with pytest.raises(ValueError, match=r"return_std=True needs .* loss='huber': fit it with loss='gaussian'"):
+        Regressor(loss="huber", max_iter=2).fit(X, y).predict(X, return_std=True)
+    with pytest.raises(ValueError, match="return_std must be True or False; got 1"):
+        model.predict(X, return_std=1)
+
+
+def test_counts():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, (600, 2))
+    y = rng.poisson(np.exp(1 + X[:, 0] - X[:, 1]))
+    model = Regressor(loss="poisson", max_iter=100, learning_rate_init=0.01, random_state=0).fit(X, y)
+    assert (model.out_activation_, model.target_scale_) == ("exp", None)
+    truth = np.exp(1 + X[:, 0] - X[:, 1])
+    assert np.corrcoef(model.predict(X), truth)[0, 1] > 0.95
+    assert model.predict(X).mean() == pytest.approx(y.mean(), rel=0.1)
+    with pytest.raises(
+        ValueError, match="y must hold counts or rates, 0 or more, for loss='poisson'; found -1 at row 0"
+    ):
+        Regressor(loss="poisson").fit(X, y - y.max() - 1.0 + (y.max() - y[0]))
+    with pytest.raises(ValueError, match="y_val must hold counts or rates"):
+        Regressor(loss="poisson").fit(X, y, X_val=X, y_val=-y - 1.0)
+
+
+def test_huber_counts_in_deviations_of_the_target():
+    X, y = load_diabetes(return_X_y=True)
+    settings = {"loss": "huber", "delta": 0.5, "max_iter": 20, "random_state": 0}
+    plain = Regressor(**settings).fit(X, y).predict(X)
+    np.testing.assert_allclose(Regressor(**settings).fit(X, 1000 * y).predict(X) / 1000, plain, rtol=1e-3)
+
+
+def test_an_activation_for_each_layer():
+    X, y = load_iris(return_X_y=True)
+    model = Classifier((8, 6), activation=["tanh", "logistic"], max_iter=5, tol=0, warm_start=True).fit(X, y)
+    assert model.network_.activations == ("tanh", "sigmoid", "softmax")
+    model.fit(X, y)
+    with pytest.raises(ValueError, match="activation is now"):
+        model.set_params(activation=["logistic", "tanh"]).fit(X, y)
+    with pytest.raises(ValueError, match="activation must be one name, or one for each of the 2 hidden layers; got 1"):
+        Classifier((8, 6), activation=["tanh"]).fit(X, y)
+
+
+@pytest.mark.parametrize("solver", ["momentum", "nesterov", "adamw", "rmsprop", "rprop"])
+def test_more_solvers(solver):
+    X, y = load_iris(return_X_y=True)
+    model = Classifier(solver=solver, learning_rate_init=0.01, max_iter=100, random_state=0).fit(X, y)
+    assert model.score(X, y) > 0.95
+
+
+def test_schedules():
+    X, y = load_iris(return_X_y=True)
+    settings = {"max_iter": 12, "tol": 0, "random_state": 0, "learning_rate_init": 0.01, "batch_size": 50}
+    rates = {name: Classifier(learning_rate=name, **settings).fit(X, y).history_.rate for name in
+             ("constant", "step", "cosine", "onecycle", "invscaling")}  # fmt: skip
+    np.testing.assert_allclose(rates["step"], [0.01] * 10 + [0.001] * 2)
+    np.testing.assert_allclose(rates["cosine"], 0.005 * (1 + np.cos(np.pi * np.arange(12) / 12)))
+    assert rates["onecycle"][0] == 0.0004
+    assert max(rates["onecycle"]) > 0.0095
+    assert rates["invscaling"] == rates["constant"], "as scikit-learn's, of sgd alone"
+    assert Classifier(solver="lbfgs", learning_rate="adaptive", max_iter=3).fit(X, y).n_iter_ == 3
+    for solver in ("lbfgs", "rprop"):
+        with pytest.raises(ValueError, match="learning_rate='cosine' has nothing to change: solver="):
+            Classifier(solver=solver, learning_rate="cosine").fit(X, y)
+
+
+def test_regularisers_regularise():
+    """Noise that a network can learn by heart: less so with each of them."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 10)), rng.integers(0, 2, 60)
+    settings = {"max_iter": 150, "tol": 0, "learning_rate_init": 0.01, "random_state": 0, "alpha": 0}
+    by_heart = Classifier(**settings).fit(X, y)
+    assert by_heart.score(X, y) == 1
+    surest = np.abs(by_heart.predict_proba(X) - 0.5).mean()
+    for change in ({"dropout": 0.8}, {"dropout": [0.5, 0.0]}, {"weight_decay": 10.0}, {"max_norm": 0.1},
+                   {"label_smoothing": 0.5}):  # fmt: skip
+        model = Classifier(**settings, **change).fit(X, y)
+        assert np.abs(model.predict_proba(X) - 0.5).mean() < 0.9 * surest, change
+
+
+def test_new_parameters_are_cloned_and_pickled():
+    X, y = load_diabetes(return_X_y=True)
+    model = Regressor((6, 5), activation=("tanh", "relu"), solver="adamw", loss="gaussian", dropout=(0.1, 0.2, 0.0), clip=1.0,
+                      max_norm=2.0, weight_decay=0.1, learning_rate="cosine", max_iter=3, random_state=0)  # fmt: skip
+    again = pickle.loads(pickle.dumps(clone(model).fit(X, y)))
+    assert again.get_params() == model.get_params()
+    assert again.history_.hash == model.fit(X, y).history_.hash
+    assert len(again.history_.hash) == 16
+    for mine, theirs in zip(again.predict(X, return_std=True), model.predict(X, return_std=True), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("loss", ["huber", "quantile", "poisson", "gaussian"])
+def test_losses_of_the_other_kind(loss):
+    with pytest.raises(ValueError, match=f"loss='{loss}' is not one of a Classifier's: .*; a Regressor takes it"):
+        Classifier(loss=loss).fit(TINY, TINY[:, 0] > 0.5)
+    for other in ("cross_entropy", "log_loss", "binary_cross_entropy"):
+        with pytest.raises(ValueError, match=r"is not one of a Regressor's: .*; a Classifier takes it"):
+            Regressor(loss=other).fit(TINY, TINY[:, 0])
+
+
 def test_one_class_only():
     with pytest.raises(ValueError, match="y has one class only, 'a'"):
         Classifier().fit([[1.0], [2.0]], ["a", "a"])
@@ -386,6 +517,17 @@ TINY = np.random.default_rng(0).random((40, 3))
         ({"activation": None}, "activation must be one of"),
         ({"learning_rate": "bogus"}, "learning_rate must be one of"),
         ({"dtype": "f"}, "dtype must be one of"),
+        ({"dropout": 1}, "dropout must be a finite number, 0 or more, below 1; got 1"),
+        ({"dropout": (0.1,)}, "dropout must be one number, .* each of the 2 layers"),
+        ({"weight_decay": -1}, "weight_decay must be a finite number, 0 or more"),
+        ({"clip": 0}, "clip must be a finite number, above 0"),
+        ({"max_norm": "x"}, "max_norm must be a finite number, above 0"),
+        ({"label_smoothing": 1}, "label_smoothing must be"),
+        ({"label_smoothing": 0.1}, "label_smoothing goes with"),
+        ({"delta": 0}, "delta must be"),
+        ({"quantile": [0.1, 0.9]}, "quantile must be a finite number, above 0, below 1"),
+        ({"activation": ["relu", "relu"]}, "one for each of the 1 hidden layers; got 2"),
+        ({"solver": "lbfgs", "dropout": 0.5}, "dropout is of the solvers"),
     ],
     ids=str,
 )

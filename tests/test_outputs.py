@@ -31,6 +31,11 @@ MODELS = {
     "regressor": lambda: Regressor(max_iter=3, random_state=0).fit(X[:, :3], X[:, 3]),
     "regressor of two": lambda: Regressor((7, 6), max_iter=3, dtype="float64").fit(X[:, :2], X[:, 2:]),
     "plain regressor": lambda: Regressor(max_iter=3, standardize=False, output="softplus").fit(X[:, :3], X[:, 3]),
+    "mean and spread": lambda: Regressor(
+        (5, 4), activation=["tanh", "relu"], loss="gaussian", dropout=[0.1, 0.2, 0.0], solver="adamw", max_iter=3
+    ).fit(X[:, :2], X[:, 2:]),
+    "counts": lambda: Regressor(max_iter=3, loss="poisson", learning_rate="onecycle").fit(X[:, :3], Y),
+    "quantile": lambda: Regressor(max_iter=3, loss="quantile", quantile=0.9, clip=1.0).fit(X[:, :3], X[:, 3]),
     "classifier of names": lambda: Classifier(max_iter=3, random_state=0).fit(X, NAMES[Y]),
     "classifier of two": lambda: Classifier(max_iter=3, class_weight="balanced").fit(X[:100], Y[:100] == 1),
     "several labels": lambda: Classifier(max_iter=3).fit(X, np.eye(3, dtype=int)[Y]),
@@ -50,7 +55,11 @@ def test_save_and_load(name, tmp_path):
     if hasattr(model, "classes_"):
         np.testing.assert_array_equal(again.predict_proba(rows), model.predict_proba(rows))
         np.testing.assert_array_equal(again.classes_, model.classes_, strict=True)
+    if name == "mean and spread":
+        np.testing.assert_array_equal(again.predict(rows, return_std=True), model.predict(rows, return_std=True))
+        assert again.get_params()["dropout"] == (0.1, 0.2, 0.0)
     if name != "network":
+        assert again.history_.hash == model.history_.hash != ""
         assert again.get_params()["max_iter"] == 3
         assert again.loss_curve_ == model.loss_curve_
         assert again.score(rows, again.predict(rows)) == 1
@@ -79,6 +88,25 @@ def test_a_loaded_model_learns_on(tmp_path):
     again.partial_fit(X, Y)
     assert again.n_iter_ == 4
     assert (again.coefs_[0] != model.coefs_[0]).any()
+
+
+def test_a_file_of_before_the_new_parameters(tmp_path):
+    """As the first version wrote it: its parameters are a part of today's, and its history has no hash."""
+    path, model = tmp_path / "m.chain", Classifier(max_iter=3, random_state=0).fit(X, Y)
+    chainrule.save(model, path)
+    new = ("delta", "quantile", "label_smoothing", "dropout")
+
+    def older(meta):
+        del meta["estimator"]["history"]["hash"]
+        for name in new:
+            del meta["estimator"]["parameters"][name]
+
+    forge(path, older)
+    again = chainrule.load(path)
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+    assert again.history_.hash == ""
+    assert again.get_params() == {**model.get_params(), "engine": None}
+    again.partial_fit(X, Y)
 
 
 def test_file_is_safetensors_with_json(tmp_path):
@@ -118,6 +146,14 @@ FORGERIES = {
     "dtype of the parameters": lambda m: m["estimator"]["parameters"].update(dtype="x"),
     "curve": lambda m: m["estimator"]["history"].update(loss=["x"]),
 }
+
+
+def test_forged_outputs_of_a_spread(tmp_path):
+    path = tmp_path / "m.chain"
+    chainrule.save(Regressor(max_iter=3).fit(X[:, :1], X[:, 1:]), path)
+    forge(path, lambda meta: meta["estimator"].update(loss="gaussian"))
+    with pytest.raises(DataError, match=r"m\.chain: its description and its numbers do not fit"):
+        chainrule.load(path)
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
@@ -237,6 +273,18 @@ def test_fit_and_predict_numbers(table, capsys):
     assert [float(v) for v in lines[1:]] == pytest.approx([6.25, 24.25], abs=0.8)
     assert command("predict", "m.chain", "new.csv", "--out", "answers.csv") == 0
     assert Path("answers.csv").read_text(encoding="utf-8").splitlines() == lines
+
+
+def test_fit_with_a_spread_and_a_schedule(table, capsys):
+    settings = ["--target", "strength", "--loss", "gaussian", "--solver", "adamw", "--schedule", "onecycle", "--quiet"]
+    assert command("fit", "numbers.csv", *settings, "--dropout", "0.1", "--epochs", "60", "--out", "m.chain") == 0
+    capsys.readouterr()
+    assert command("predict", "m.chain", "new.csv") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "strength,std(strength)"
+    assert all(float(line.split(",")[1]) > 0 for line in lines[1:])
+    assert command("explain", "m.chain", "numbers.csv") == 0
+    assert "(80)" in capsys.readouterr().out
 
 
 def test_fit_and_predict_classes(table, capsys):
@@ -466,6 +514,10 @@ def test_the_file_does_not_depend_on_threads(table):
         (["--learning-rate", "-1"], "--learning-rate must be a finite number, above 0"),
         (["--alpha", "-1"], "--alpha must be a finite number, 0 or more"),
         (["--threads", "0"], "--threads must be"),
+        (["--schedule", "cosin"], "--schedule must be one of"),
+        (["--dropout", "1"], "--dropout must be a finite number, 0 or more, below 1"),
+        (["--quantile", "0"], "--quantile must be a finite number, above 0"),
+        (["--loss", "cross_entropy"], "is not one of a Regressor's"),
         (["--hidden", "2000000000"], "GB of parameters"),
         (["--target", "Strength"], "Did you mean 'strength'"),
     ],

@@ -11,6 +11,7 @@ import pytest
 import chainrule
 from chainrule import files
 from chainrule.data import DataError
+from chainrule.schedules import SCHEDULES, Schedule, cosine
 
 X = np.linspace(-1, 1, 64)[:, None]
 L = np.sin(3 * X) * 0.5
@@ -33,6 +34,11 @@ def net(engine="native", **settings):
             1e-3,
         ),
         ({"solver": "adam", "learning_rate": 0.01, "epochs": 500}, 1e-3),
+        ({"solver": "momentum", "batch_size": 8, "learning_rate": 0.1, "epochs": 500}, 1e-3),
+        ({"solver": "nesterov", "batch_size": 8, "learning_rate": 0.1, "epochs": 500, "clip": 1.0}, 1e-3),
+        ({"solver": "adamw", "learning_rate": 0.03, "epochs": 500, "schedule": "onecycle"}, 1e-3),
+        ({"solver": "rmsprop", "learning_rate": 0.01, "epochs": 500, "schedule": "cosine"}, 1e-3),
+        ({"solver": "rprop", "epochs": 500}, 1e-3),
         ({"solver": "lbfgs", "epochs": 300, "tol": 1e-6}, 1e-4),
     ],
     ids=lambda v: f"{v['solver']}-{v.get('batch_size', '')}-{v.get('nesterov', '')}" if isinstance(v, dict) else "",
@@ -88,9 +94,10 @@ def test_penalty_is_part_of_the_loss(engine):
     assert history.loss[0] == pytest.approx(network.loss_and_gradient(X, L, l2=0.1)[0], rel=1e-6)
 
 
-@pytest.mark.parametrize("solver", ["sgd", "adam"])
+@pytest.mark.parametrize("solver", ["sgd", "adam", "rmsprop", "rprop"])
 def test_going_on_is_the_same_as_never_having_stopped(solver, engine):
-    settings = {"solver": solver, "batch_size": 10, "learning_rate": 0.01, "momentum": 0.9}
+    settings = {"solver": solver, "batch_size": 10, "learning_rate": 0.01, "momentum": 0.9, "dropout": 0.2}
+    settings |= {} if solver == "rprop" else {"schedule": "step", "drop_period": 2}
     a, b = net(engine.name), net(engine.name)
     chainrule.train(a, X, L, epochs=9, **settings)
     state = None
@@ -98,16 +105,22 @@ def test_going_on_is_the_same_as_never_having_stopped(solver, engine):
         state = chainrule.train(b, X, L, epochs=epochs, state=state, **settings).state
     if engine.name == "native":
         np.testing.assert_array_equal(a.parameters, b.parameters)
-    else:  # rounded to float32 between the calls
+    elif solver != "rprop":  # rounded to float32 between the calls, which may turn a sign
         np.testing.assert_allclose(a.parameters, b.parameters, atol=1e-5)
 
 
-def test_epoch_by_epoch_is_the_same_as_all_at_once(native):
-    a, b = net(), net()
-    first = chainrule.train(a, X, L, epochs=20)
-    second = chainrule.train(b, X, L, epochs=20, callback=lambda history: None)
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_epoch_by_epoch_is_the_same_as_all_at_once(schedule, native, monkeypatch):
+    a, b, c = net(), net(), net()
+    settings = {"epochs": 20, "schedule": schedule, "dropout": 0.2}
+    first = chainrule.train(a, X, L, **settings)
+    second = chainrule.train(b, X, L, callback=lambda history: None, **settings)
+    monkeypatch.setattr(chainrule.training, "MOST_RATES", 30)
+    third = chainrule.train(c, X, L, **settings)
     np.testing.assert_array_equal(a.parameters, b.parameters)
-    assert first.loss == second.loss
+    assert first.loss == second.loss == third.loss
+    assert first.rate == second.rate == third.rate
+    assert first.hash == second.hash == third.hash
 
 
 def test_seed_of_shuffling_matters(engine):
@@ -157,6 +170,182 @@ def test_schedules():
     steps = np.unique(adaptive.rate)[::-1]
     np.testing.assert_allclose(steps, 0.1 / 5 ** np.arange(len(steps)))
     assert len(steps) > 3
+
+
+def test_schedules_of_epochs():
+    settings = {"schedule": "step", "learning_rate": 0.8, "drop_factor": 0.5, "drop_period": 3}
+    history = chainrule.train(net(), X, L, epochs=7, **settings)
+    assert history.rate == [0.8] * 3 + [0.4] * 3 + [0.2]
+    later = chainrule.train(net(), X, L, epochs=3, state=history.state, **settings)
+    assert later.rate == [0.2, 0.2, 0.1], "the period goes on with the state"
+
+
+def test_schedules_of_steps():
+    """All four steps of an epoch of 64 rows have rates of their own; the history has each epoch's first."""
+    t = np.arange(20)
+    falling = chainrule.train(net(), X, L, batch_size=16, epochs=5, schedule="cosine", learning_rate=0.2).rate
+    np.testing.assert_allclose(falling, (0.1 * (1 + np.cos(np.pi * t / 20)))[::4], rtol=1e-14)
+    rates = Schedule("onecycle", 0.2, 5, 4, 64).rates(0, 5, 0)
+    up, down = 0.008 + 0.192 * 0.5 * (1 - np.cos(np.pi * t / 5)), (t - 5) / 14
+    down = 8e-7 + (0.2 - 8e-7) * 0.5 * (1 + np.cos(np.pi * down))
+    np.testing.assert_allclose(rates, np.where(t <= 5, up, down), rtol=1e-12)
+    assert rates[5] == rates.max() == 0.2
+    cycle = chainrule.train(net(), X, L, batch_size=16, epochs=5, schedule="onecycle", learning_rate=0.2).rate
+    assert cycle == rates[::4].tolist()
+
+
+PYTORCH = [  # OneCycleLR(max_lr=0.2, total_steps=n) of PyTorch 2.13.0, in float64
+    [0.19888308709, 0.0925274205334, 8e-07],
+    [0.008, 0.16234913079, 0.0566121996417, 8e-07],
+    [0.008, 0.104, 0.2, 0.190096926403, 0.16234913079, 0.122252404387, 0.0777483956127, 0.03765166921, 0.00990387359731,
+     8e-07],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("expected", PYTORCH, ids=len)
+def test_one_cycle_is_that_of_pytorch(expected):
+    n = len(expected)
+    np.testing.assert_allclose(Schedule("onecycle", 0.2, 1, n, n).rates(0, 1, 0), expected, rtol=1e-11)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("name", ["cosine", "onecycle"])
+def test_schedules_of_few_steps(name, steps):
+    rates = Schedule(name, 0.5, 1, steps, steps).rates(0, 1, 0)
+    assert rates.shape == (steps,)
+    assert ((rates > 0) & (rates <= 0.5)).all()
+
+
+def test_cosine_of_the_schedules():
+    t = np.linspace(0, 1, 20_001)
+    np.testing.assert_allclose(cosine(t), np.cos(np.pi * t), atol=1e-15)
+    assert cosine(np.array([0.0, 0.5, 1.0])).tolist() == [1, 0, -1]
+
+
+# ---- dropout, smoothing, bounds, decay -----------------------------------------------------------------------------------
+
+
+def test_dropout_is_of_training_alone(engine):
+    network = net(engine.name)
+    Z = network.predict(X)
+    history = chainrule.train(network, X, L, epochs=1, learning_rate=1e-9, dropout=0.5, validation=(X, L))
+    np.testing.assert_allclose(network.predict(X), Z, atol=1e-6)
+    assert history.validation[0] == pytest.approx(network.loss_and_gradient(X, L)[0], rel=1e-6)
+    assert history.loss[0] > 1.2 * history.validation[0]
+
+
+def test_mean_of_dropout_is_what_is_predicted(engine):
+    """Of a linear network, over many epochs of no learning: kept values make up for those left out."""
+    network = chainrule.Network([3, 40, 1], "identity", "identity", seed=1, dtype="float64", engine=engine.name)
+    rows = np.ones((1, 3))
+    z = network.predict(rows)[0, 0]
+    losses = chainrule.train(network, rows, [0.0], epochs=2000, learning_rate=1e-12, dropout=0.5).loss
+    spread = 0.5 * np.sum(
+        (network.U[0] * (network.V.sum(axis=1))) ** 2
+    )  # variance of z: p/(1 − p) Σ (U y)² / 2 in the loss
+    assert np.mean(losses) == pytest.approx(0.5 * z**2 + spread, rel=0.1)
+
+
+def test_dropout_of_each_layer(engine):
+    parameters = []
+    for dropout in (0.0, [0.0, 0.0], 0.4, [0.0, 0.4], np.array([0.0, 0.4]), [0.4, 0.0]):
+        network = net(engine.name)
+        chainrule.train(network, X, L, epochs=1, dropout=dropout)
+        parameters.append(network.parameters)
+    none, no, hidden, second, third, first = parameters
+    np.testing.assert_array_equal(none, no)
+    np.testing.assert_array_equal(hidden, second)
+    np.testing.assert_array_equal(hidden, third)
+    assert (first != hidden).any()
+    assert (none != hidden).any()
+    chainrule.train(
+        chainrule.Network([1, 1], output="identity"), X, L, epochs=1, dropout=0.5
+    )  # nothing hidden: nothing dropped
+
+
+def test_clip_and_max_norm_bound_the_training(engine):
+    """A rate at which it diverges without them."""
+    settings = {"learning_rate": 50.0, "epochs": 20, "batch_size": 8}
+    with pytest.raises(FloatingPointError):
+        chainrule.train(net(engine.name), X, 100 * L, **settings)
+    network = net(engine.name)
+    chainrule.train(network, X, 100 * L, clip=1e-3, max_norm=0.5, **settings)
+    assert np.linalg.norm(network.V, axis=1).max() <= 0.5 * (1 + 1e-6)
+
+
+def test_smoothing_lowers_what_the_network_is_sure_of(engine):
+    rows = np.r_[-np.ones((20, 1)), np.ones((20, 1))]
+    labels = np.repeat([0, 1], 20)
+    sure = []
+    for smoothing in (0.0, 0.2):
+        network = chainrule.Network([1, 2], output="softmax", engine=engine.name)
+        history = chainrule.train(network, rows, labels, loss="cross_entropy", label_smoothing=smoothing, epochs=60,
+                                  batch_size=8, learning_rate=2.0, validation=(rows, labels), watch="loss")  # fmt: skip
+        sure.append(network.predict(rows).max())
+        plain = network.loss_and_gradient(rows, labels, loss="cross_entropy")[0]
+        assert history.validation[-1] == pytest.approx(plain, rel=1e-5), "of the labels as they are"
+    assert sure[0] > 0.99
+    assert sure[1] == pytest.approx(0.9, abs=0.005)
+
+
+def test_adamw_decays_by_default(engine):
+    parameters = []
+    for settings in ({"solver": "adam"}, {"solver": "adamw", "weight_decay": 0.0}, {"solver": "adamw"},
+                     {"solver": "adam", "weight_decay": 0.01}):  # fmt: skip
+        network = net(engine.name)
+        chainrule.train(network, X, L, epochs=3, **settings)
+        parameters.append(network.parameters)
+    np.testing.assert_array_equal(parameters[0], parameters[1])
+    np.testing.assert_array_equal(parameters[2], parameters[3])
+    assert (parameters[0] != parameters[2]).any()
+
+
+def test_momentum_and_nesterov_are_sgd(engine):
+    parameters = []
+    for settings in ({"solver": "momentum"}, {"solver": "sgd", "momentum": 0.9}, {"solver": "momentum", "momentum": 0.5},
+                     {"solver": "nesterov"}, {"solver": "sgd", "momentum": 0.9, "nesterov": True}):  # fmt: skip
+        network = net(engine.name)
+        chainrule.train(network, X, L, epochs=3, learning_rate=0.01, **settings)
+        parameters.append(network.parameters)
+    np.testing.assert_array_equal(parameters[0], parameters[1])
+    np.testing.assert_array_equal(parameters[3], parameters[4])
+    assert (parameters[0] != parameters[2]).any()
+    assert (parameters[0] != parameters[3]).any()
+
+
+# ---- losses ------------------------------------------------------------------------------------------------------------
+
+
+def test_robust_losses_pass_outliers_by(engine):
+    wild = np.r_[L[:-4], np.full((4, 1), 50.0)]
+    errors = {}
+    for loss, settings in {"half_squared_error": {}, "huber": {"delta": 0.1}, "quantile": {}}.items():
+        network = net(engine.name)
+        chainrule.train(network, X, wild, loss=loss, solver="adam", learning_rate=0.01, epochs=150, **settings)
+        errors[loss] = np.abs(network.predict(X[:32]) - L[:32]).mean()
+    assert max(errors["huber"], errors["quantile"]) < 0.5 * errors["half_squared_error"]
+
+
+def test_quantiles_hold_their_shares(engine):
+    rng = np.random.default_rng(0)
+    rows, labels = rng.random((600, 1)), rng.normal(size=(600, 1)) @ np.ones((1, 2))
+    network = chainrule.Network([1, 2], output="identity", engine=engine.name)
+    chainrule.train(network, rows, labels, loss="quantile", quantile=[0.1, 0.75], learning_rate=0.2, epochs=60)
+    below = (labels < network.predict(rows)).mean(axis=0)
+    np.testing.assert_allclose(below, [0.1, 0.75], atol=0.04)
+
+
+def test_poisson_and_gaussian_learn_what_made_the_data(engine):
+    rng = np.random.default_rng(0)
+    rows = rng.uniform(-1, 1, (500, 1))
+    counts = rng.poisson(np.exp(1 + rows))
+    network = chainrule.Network([1, 1], output="exp", engine=engine.name)
+    chainrule.train(network, rows, counts, loss="poisson", epochs=30, learning_rate=0.05)
+    np.testing.assert_allclose(network.parameters, [1, 1], atol=0.15)
+    network = chainrule.Network([1, 2], output="identity", engine=engine.name)
+    chainrule.train(network, rows, 2 * rows + np.exp(0.5 * rows) * rng.normal(size=rows.shape), loss="gaussian",
+                    epochs=60, learning_rate=0.1)  # fmt: skip
+    np.testing.assert_allclose(network.parameters, [2, 1, 0, 0], atol=0.3)  # μ = 2 x, log σ² = x
 
 
 def test_labels_of_classes_become_columns():
@@ -239,6 +428,39 @@ def test_different_activation_in_each_layer(engine):
         ({"sample_weight": -np.ones(64)}, "sample_weight must be 0 or more; found -1.0 at row 0"),
         ({"sample_weight": np.zeros(64)}, "at least one non-zero"),
         ({"watch": "validation"}, "needs a validation set"),
+        ({"loss": "poisson"}, "loss='poisson' goes with output='exp'"),
+        ({"loss": "gaussian"}, "takes 2 outputs for each label, .*; this network has 1: give it 2"),
+        ({"delta": 0}, "delta must be a finite number, above 0; got 0"),
+        ({"quantile": 1.0}, "quantile must be a finite number, above 0, below 1; got 1.0"),
+        ({"quantile": [0.1, 0.9]}, "quantile must be one number, or one for each of the 1 outputs; got 2"),
+        ({"quantile": "half"}, "quantile must be"),
+        (
+            {"label_smoothing": 0.1},
+            "label_smoothing goes with binary_cross_entropy and cross_entropy; leave it at 0 for",
+        ),
+        ({"label_smoothing": 1}, "label_smoothing must be a finite number, 0 or more, below 1"),
+        ({"weight_decay": -1}, "weight_decay must be a finite number, 0 or more; got -1"),
+        ({"clip": 0}, "clip must be a finite number, above 0; got 0"),
+        ({"max_norm": "x"}, "max_norm must be a finite number, above 0"),
+        ({"dropout": 1.0}, "dropout must be a finite number, 0 or more, below 1; got 1.0"),
+        ({"dropout": [0.5]}, "dropout must be one number, .* each of the 2 layers, the input first; got 1"),
+        ({"dropout": [0.5, -0.1]}, "dropout must be a finite number, 0 or more, below 1; got -0.1"),
+        ({"dropout": None}, "dropout must be"),
+        ({"drop_factor": 0}, "drop_factor must be a finite number, above 0, 1 or less"),
+        ({"drop_period": 0}, "drop_period must be a whole number of 1"),
+        ({"beta2": 1.0}, "beta2 must be"),
+        ({"solver": "lbfgs", "dropout": 0.1}, "dropout is of the solvers that step .*: leave dropout out, or choose"),
+        ({"solver": "lbfgs", "clip": 1.0}, "clip is of the solvers that step batch by batch"),
+        ({"solver": "lbfgs", "max_norm": 1.0}, "max_norm is of the solvers"),
+        (
+            {"solver": "lbfgs", "weight_decay": 0.1},
+            "weight_decay is of the solvers .*: leave weight_decay out, use a penalty",
+        ),
+        ({"solver": "lbfgs", "schedule": "cosine"}, "use schedule='constant', or another solver, as 'adam'"),
+        (
+            {"solver": "rprop", "schedule": "step"},
+            "schedule='step' has nothing to change: solver='rprop' finds the lengths",
+        ),
     ],
     ids=str,
 )
@@ -291,6 +513,26 @@ def test_state_of_another_solver():
     state = chainrule.train(net(), X, L, epochs=1).state
     with pytest.raises(ValueError, match="state is that of another solver or network"):
         chainrule.train(net(), X, L, solver="adam", state=state)
+
+
+def test_state_of_adam_is_none_of_rprop():
+    """Arrays of the same shapes, of another meaning."""
+    with pytest.raises(ValueError, match="state is that of another solver or network"):
+        chainrule.train(net(), X, L, solver="rprop", state=chainrule.train(net(), X, L, solver="adam", epochs=1).state)
+
+
+def test_labels_that_a_loss_has_no_meaning_for():
+    network = chainrule.Network([1, 1], output="exp")
+    with pytest.raises(DataError, match=r"L must hold counts or rates, 0 or more, for loss='poisson'; found -0\.57"):
+        chainrule.train(network, X, L - 0.5, loss="poisson")
+    with pytest.raises(
+        DataError, match="validation: L must hold counts or rates, 0 or more, for loss='poisson'; found -1 "
+    ):
+        chainrule.train(network, X, L + 1, loss="poisson", validation=(X, 0 * L - 1))
+    with pytest.raises(
+        DataError, match=r"shape \(64, 2\), as the network has 4 outputs, 2 for each label; got \(64, 4\)"
+    ):
+        chainrule.train(chainrule.Network([1, 4], output="identity"), X, np.ones((64, 4)), loss="gaussian")
 
 
 def test_bad_classes():

@@ -3,6 +3,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from chainrule.functions import Objective
+from chainrule.optimizers import Settings, State
+
 Floats = npt.NDArray[np.floating]
 Doubles = npt.NDArray[np.float64]
 
@@ -15,7 +18,7 @@ def mean_loss(
     activations: Sequence[str],
     X: npt.NDArray[np.generic],
     L: Floats,
-    loss: str,
+    objective: Objective,
     weight: Floats | None,
     n_threads: int,
 ) -> float: ...
@@ -25,8 +28,7 @@ def loss_and_gradient(
     activations: Sequence[str],
     X: npt.NDArray[np.generic],
     L: Floats,
-    loss: str,
-    l2: float,
+    objective: Objective,
     weight: Floats | None,
     n_threads: int,
 ) -> tuple[float, Floats]: ...
@@ -36,25 +38,23 @@ def run_epochs(
     activations: Sequence[str],
     X: npt.NDArray[np.generic],
     L: Floats,
-    loss: str,
-    step: str,
-    velocity: Floats,
-    square: Floats,
-    powers: Doubles,
-    batch_size: int,
-    epochs: int,
-    first_epoch: int,
-    rate: float,
-    momentum: float,
-    beta1: float,
-    beta2: float,
-    epsilon: float,
-    l2: float,
     weight: Floats | None,
-    shuffle: bool,
-    seed: int,
+    settings: Settings,
+    rates: Doubles,
+    state: State,
+    epochs: int,
     n_threads: int,
 ) -> tuple[list[float], str]: ...
+def jacobian(
+    theta: Floats, sizes: Sequence[int], activations: Sequence[str], X: npt.NDArray[np.generic], n_threads: int
+) -> Floats: ...
+def parameter_jacobian(
+    theta: Floats, sizes: Sequence[int], activations: Sequence[str], X: npt.NDArray[np.generic], n_threads: int
+) -> Floats: ...
+def plain_predict(theta: Floats, sizes: Sequence[int], activations: Sequence[str], X: object) -> Floats | None: ...
+def plain_loss_and_gradient(
+    theta: Floats, sizes: Sequence[int], activations: Sequence[str], X: object, L: object, objective: Objective
+) -> tuple[float, Floats] | None: ...
 def evaluate(activation: str, x: Floats) -> tuple[Floats, Floats]: ...
 def instruction_sets() -> list[str]: ...
 def instruction_set() -> str: ...

@@ -22,6 +22,7 @@ from chainrule import data, export, files
 from chainrule.functions import ACTIVATIONS, LOSSES, OUTPUTS
 from chainrule.network import Network
 from chainrule.optimizers import SOLVERS
+from chainrule.schedules import SCHEDULES
 
 if TYPE_CHECKING:
     from chainrule.estimators import Classifier, Regressor
@@ -32,11 +33,15 @@ FLAGS = {
     "hidden_layer_sizes": "--hidden",
     "batch_size": "--batch-size",
     "learning_rate_init": "--learning-rate",
+    "learning_rate": "--schedule",
     "max_iter": "--epochs",
     "random_state": "--seed",
     "seed": "--seed",
     "n_threads": "--threads",
-    **{name: f"--{name}" for name in ("activation", "output", "loss", "solver", "momentum", "alpha")},
+    **{
+        name: f"--{name}"
+        for name in ("activation", "output", "loss", "solver", "momentum", "alpha", "quantile", "dropout")
+    },
 }
 
 
@@ -100,7 +105,10 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--solver", default="adam", help=f"{', '.join(SOLVERS)} (default: adam)")
     fit.add_argument("--batch-size", type=int, help="rows a step (default: 200)")
     fit.add_argument("--learning-rate", type=float, default=0.001, help="default: %(default)s")
+    fit.add_argument("--schedule", default="constant", help=f"of the learning rate: {', '.join(SCHEDULES)}")
     fit.add_argument("--momentum", type=float, default=0.0, help="of sgd (default: 0)")
+    fit.add_argument("--dropout", type=float, default=0.0, help="share of the hidden values set to 0 (default: 0)")
+    fit.add_argument("--quantile", type=float, default=0.5, help="of the loss of this name (default: 0.5)")
     fit.add_argument("--alpha", type=float, default=0.0, help="L2 penalty, as scikit-learn's (default: 0)")
     fit.add_argument("--epochs", type=int, default=200, help="at the most (default: %(default)s)")
     fit.add_argument(
@@ -216,6 +224,9 @@ def _fit(options: argparse.Namespace) -> int:
         "solver": options.solver,
         "batch_size": "auto" if options.batch_size is None else options.batch_size,
         "learning_rate_init": options.learning_rate,
+        "learning_rate": options.schedule,
+        "dropout": options.dropout,
+        "quantile": options.quantile,
         "momentum": options.momentum,
         "alpha": options.alpha,
         "max_iter": options.epochs,
@@ -351,8 +362,11 @@ def _answers(model: Any, notes: dict[str, Any], X: Any) -> tuple[list[str], list
         labels = [str(c) for c in model.classes_]
         answers = [labels[k] for k in P.argmax(axis=1)]
         return [name, *(f"p({c})" for c in labels)], [answers, *([f"{v:.4f}" for v in column] for column in P.T)]
-    Z = np.asarray(model.predict(X)).reshape(len(X), -1)
-    names = [name] if Z.shape[1] == 1 else [f"{name}{k}" for k in range(Z.shape[1])]
+    spread = model.loss_name_ == "gaussian"
+    mean_and_deviation = model.predict(X, return_std=True) if spread else (model.predict(X),)
+    Z = np.hstack([np.asarray(part).reshape(len(X), -1) for part in mean_and_deviation])
+    names = [name] if model.outputs_ == 1 else [f"{name}{k}" for k in range(model.outputs_)]
+    names += [f"std({column})" for column in names] if spread else []
     return names, [[f"{v:.7g}" for v in column] for column in Z.T]
 
 

@@ -126,19 +126,21 @@ def as_rows(X: npt.ArrayLike, name: str, columns: int, dtype: np.dtype[Any]) -> 
     return rows if rows.flags.aligned else rows.copy()  # a field of packed records
 
 
-def as_labels(L: npt.ArrayLike, name: str, rows: int, outputs: int, dtype: np.dtype[Any]) -> Floats:
-    """Return labels as (n, k) numbers: given so, or (n,) of numbers for one output, of classes 0..k-1 for several."""
+def as_labels(L: npt.ArrayLike, name: str, rows: int, outputs: int, dtype: np.dtype[Any], per_label: int = 1) -> Floats:
+    """Return labels as (n, k) numbers: given so, or (n,) of numbers for one label, of classes 0..k-1 for several."""
     labels = as_numbers(L, name)
     if labels.ndim == 0 or len(labels) != rows:
         raise DataError(f"{name} must have one row for each of the {rows} rows of X; got shape {labels.shape}")
     check_finite(labels, name, dtype=dtype)
-    if labels.ndim == 1 and outputs > 1:
-        return one_hot(labels, name, outputs, dtype)
+    k = outputs // per_label
+    if labels.ndim == 1 and k > 1:
+        return one_hot(labels, name, k, dtype)
     if labels.ndim == 1:
         labels = labels[:, None]
-    if labels.shape != (rows, outputs):
+    if labels.shape != (rows, k):
+        each = "" if per_label == 1 else f", {per_label} for each label"
         raise DataError(
-            f"{name} must have shape ({rows}, {outputs}), as the network has {outputs} outputs; got {labels.shape}"
+            f"{name} must have shape ({rows}, {k}), as the network has {outputs} outputs{each}; got {labels.shape}"
         )
     return np.ascontiguousarray(labels, dtype=dtype)
 

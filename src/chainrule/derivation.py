@@ -1,12 +1,13 @@
 """`explain`: the derivation with its numbers, one sample forward and backward, each derivative checked by differences.
 
 The equations and their numbers are those of docs/derivation.md: scalars (4) to (17) for the one-dimensional network,
-vectors (18) to (30) for two layers, (31) to (37) for any depth. The arithmetic is the textbook's, in float64.
+vectors (18) to (30) for two layers, (31) to (37) for any depth; those of losses are in sections 9 and 14. The arithmetic is
+the textbook's, in float64.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from chainrule import data
 from chainrule.explanation import Explanation, Step, plain_number, tex_derivative, tex_letter, with_letter
-from chainrule.functions import ACTIVATIONS, LOSSES, activate, check_loss, output_delta
+from chainrule.functions import ACTIVATIONS, LOSSES, Objective, activate, objective, output_delta
 from chainrule.network import Network
 
 if TYPE_CHECKING:
@@ -27,7 +28,13 @@ MOST_CHECKED = 10_000  # entries of one gradient; beyond, evenly spaced ones are
 
 
 def explain(
-    model: Network | Regressor | Classifier, x: npt.ArrayLike, l: npt.ArrayLike, *, loss: str | None = None
+    model: Network | Regressor | Classifier,
+    x: npt.ArrayLike,
+    l: npt.ArrayLike,
+    *,
+    loss: str | None = None,
+    delta: float = 1.0,
+    quantile: float | Sequence[float] = 0.5,
 ) -> Explanation:
     """Forward and backward pass for one sample: each symbol, its formula, its numbers, each derivative checked.
 
@@ -39,6 +46,9 @@ def explain(
     l : array, (k,), or a number for one output, or a class 0..k-1 for several
         For an estimator as its `fit` takes the row's target: in its own units, or by the name of the class.
     loss : str, default "half_squared_error", or the estimator's
+        Without penalty, and of the label as it is, not smoothed.
+    delta, quantile : float, default 1 and 0.5, or the estimator's
+        Of the losses huber and quantile.
 
     Returns
     -------
@@ -57,20 +67,28 @@ def explain(
         network = model
     elif hasattr(model, "network_"):
         network, loss = model.network_, loss or model.loss_name_
+        delta, quantile = model.delta, model.quantile
         x, l, note = model.example(x, l)
         notes.append(note)
     else:
         raise TypeError(f"explain takes a Network or a fitted Regressor or Classifier; got {type(model).__name__}")
-    loss = check_loss(loss or "half_squared_error", network.activations[-1])
     d, k = network.sizes[0], network.sizes[-1]
+    aim = objective(loss or "half_squared_error", network.activations[-1], k, delta=delta, quantile=quantile)
     row = data.as_rows(np.atleast_1d(np.asarray(x)).reshape(1, -1), "x", d, np.dtype(np.float64))
     X = row / 255.0 if row.dtype == np.uint8 else row.astype(np.float64)
     label = np.asarray(l)
-    L = data.as_labels(label.reshape(1) if label.ndim == 0 else label.reshape(1, -1), "l", 1, k, np.dtype(np.float64))
-    sample = _Sample(network, X[0], np.asarray(L[0], dtype=np.float64), loss)
+    L = data.as_labels(
+        label.reshape(1) if label.ndim == 0 else label.reshape(1, -1), "l", 1, k, np.dtype(np.float64),
+        LOSSES[aim.loss].per_label,
+    )  # fmt: skip
+    sample = _Sample(network, X[0], np.asarray(L[0], dtype=np.float64), aim)
     for (_, _, p, _), activation, values in zip(sample.names, sample.activations, sample.p, strict=True):
         if activation == "relu" and (np.abs(values) < KINK).any():
             notes.append(f"{p} holds 0, the kink of relu, where it has no derivative: there differences disagree.")
+    if aim.loss == "quantile" and (np.abs(sample.y[-1] - sample.l) < KINK).any():
+        notes.append(
+            "z meets l, the kink of the quantile loss, where it has no derivative: there differences disagree."
+        )
     scalar = network.sizes == (1, 1, 1)
     steps = sample.steps()
     if scalar:
@@ -80,7 +98,14 @@ def explain(
                  None if s.difference is None else s.difference.reshape(()))
             for s in steps
         ]  # fmt: skip
-    return Explanation(f"{network!r}, loss {loss}", X[0], sample.l, tuple(steps), "\n".join(filter(None, notes)))
+    return Explanation(f"{network!r}, loss {_named(aim)}", X[0], sample.l, tuple(steps), "\n".join(filter(None, notes)))
+
+
+def _named(aim: Objective) -> str:
+    letter = {"huber": "δ", "quantile": "τ"}.get(aim.loss)
+    return (
+        f"{aim.loss}, {letter} = {', '.join(map(plain_number, dict.fromkeys(aim.constants)))}" if letter else aim.loss
+    )
 
 
 # Of p, y, W, b, and of their derivatives ∂ε/∂p, ∂ε/∂b, ∂ε/∂W, ∂ε/∂y: equation numbers for scalars, two layers, any depth.
@@ -89,18 +114,22 @@ _NUMBERS: dict[str, dict[str, int | tuple[int, int]]] = {
     "two": {"p": (18, 20), "y": (19, 21), "ε": 22, "dz": 23, "dp": (28, 24), "db": (29, 25), "dW": (30, 26), "dy": 27},
 }
 _OUTPUT_NUMBERS = {
+    "huber": (74, 75),
+    "quantile": (76, 77),
     "binary_cross_entropy": (54, 55),
     "cross_entropy": (56, 57),
+    "poisson": (78, 79),
+    "gaussian": (80, 81),
 }
 
 
 class _Sample:
     """One sample's way through the network, in float64, and back."""
 
-    def __init__(self, network: Network, x: Array, l: Array, loss: str) -> None:
+    def __init__(self, network: Network, x: Array, l: Array, aim: Objective) -> None:
         self.W = [layer.weights.astype(np.float64) for layer in network.layers]
         self.b = [layer.bias.astype(np.float64) for layer in network.layers]
-        self.activations, self.loss, self.x, self.l = network.activations, loss, x, l
+        self.activations, self.aim, self.x, self.l = network.activations, aim, x, l
         self.depth = len(self.W)
         self.p: list[Array] = []
         self.y: list[Array] = [x]
@@ -129,7 +158,7 @@ class _Sample:
         for j in range(k, self.depth):
             Y = activate(self.activations[j], P)
             if j == self.depth - 1:
-                return LOSSES[self.loss].value(P, Y, np.broadcast_to(self.l, P.shape))
+                return self.aim.value(P, Y, np.broadcast_to(self.l, (len(P), len(self.l))))
             P = Y @ self.W[j + 1].T + self.b[j + 1]
         raise AssertionError("k is below depth")
 
@@ -162,35 +191,42 @@ class _Sample:
         return steps + self._loss() + self._backward()
 
     def _loss(self) -> list[Step]:
-        loss = LOSSES[self.loss]
+        loss = LOSSES[self.aim.loss]
         value = self.tail(self.p[-1][None], self.depth - 1)[0]
-        number = _OUTPUT_NUMBERS.get(self.loss, (self.number("ε", 0) if self.style != "deep" else 22,))[0]
-        inserted = self._insert("½ ({} − {})²", self.y[-1], self.l) if loss.by == "z" else ""
+        own = self.number("ε", 0) if self.style != "deep" else 22, self.number("dz", 0)
+        number, slope_number = _OUTPUT_NUMBERS.get(self.aim.loss, own)
+        squared = self.aim.loss == "half_squared_error"
+        inserted = self._insert("½ ({} − {})²", self.y[-1], self.l) if squared else ""
         steps = [Step(number, "ε", loss.formula, rf"\varepsilon = {loss.tex}", np.asarray(value), inserted)]
         if loss.by == "z":
             z, l = self.y[-1], self.l
-            difference = self._difference(lambda Z: loss.value(Z, Z, np.broadcast_to(l, Z.shape)), z)
+            difference = self._difference(lambda Z: self.aim.value(Z, Z, np.broadcast_to(l, Z.shape)), z)
             steps.append(
-                Step(self.number("dz", 0), "∂ε/∂z", loss.derivative_formula,
-                     rf"\frac{{\partial\varepsilon}}{{\partial z}} = {loss.derivative_tex}", z - l,
-                     self._insert("{} − {}", z, l), difference)
+                Step(slope_number, "∂ε/∂z", loss.derivative_formula,
+                     rf"\frac{{\partial\varepsilon}}{{\partial z}} = {loss.derivative_tex}", self._slope(),
+                     self._insert("{} − {}", z, l) if squared else "", difference)
             )  # fmt: skip
         return steps
+
+    def _slope(self) -> Array:
+        """∂ε/∂z or ∂ε/∂q of the loss."""
+        return np.asarray(self.aim.derivative(self.p[-1][None], self.y[-1][None], self.l[None])[0])
 
     def _backward(self) -> list[Step]:
         steps = []
         q, z, l = self.p[-1][None], self.y[-1][None], self.l[None]
-        dp: Array = output_delta(self.loss, self.activations[-1], q, z, l)[0]
-        dy = z[0] - l[0]
+        dp: Array = output_delta(self.aim, self.activations[-1], q, z, l)[0]
+        dy = self._slope()
         for k in reversed(range(self.depth)):
             W, b, p, y = self.names[k]
             below = self.names[k - 1][3] if k else "x"
             name = self.activations[k]
             derivative = derivative_tex = ""
             number = self.number("dp", k)
-            if k == self.depth - 1 and LOSSES[self.loss].by == "q":
-                number = _OUTPUT_NUMBERS[self.loss][1]
-                formula, tex = LOSSES[self.loss].derivative_formula, LOSSES[self.loss].derivative_tex
+            loss = LOSSES[self.aim.loss]
+            if k == self.depth - 1 and loss.by == "q":
+                number = _OUTPUT_NUMBERS[self.aim.loss][1]
+                formula, tex = loss.derivative_formula, loss.derivative_tex
                 inserted = self._insert("{} − {}", self.y[-1], self.l)
             elif name == "softmax":
                 number, formula, tex = 58, f"{y} ⊙ (∂ε/∂{y} − Σ ∂ε/∂{y} {y})", ""
@@ -239,16 +275,17 @@ class _Sample:
     def chain(self) -> Step:
         """(17): the whole chain of the one-dimensional network, ∂ε/∂V = (z − l) σ′(q) U σ′(p) x."""
         first, second = (ACTIVATIONS[name].derivative(p) for name, p in zip(self.activations, self.p, strict=True))
-        if LOSSES[self.loss].by == "q":
-            dq = output_delta(self.loss, self.activations[-1], self.p[1][None], self.y[2][None], self.l[None])[0]
+        if LOSSES[self.aim.loss].by == "q":
+            dq = self._slope()
             formula, inserted = "∂ε/∂q U σ′(p) x", self._insert("{} · {} · {} · {}", dq, self.W[1], first, self.x)
             tex = rf"{tex_derivative('q')}\, U\, \sigma'(p)\, x"
             value = dq * self.W[1][0] * first * self.x
         else:
-            e = self.y[2] - self.l
-            formula = "(z − l) σ′(q) U σ′(p) x"
+            e = self._slope()
+            squared = self.aim.loss == "half_squared_error"
+            formula = f"{'(z − l)' if squared else '∂ε/∂z'} σ′(q) U σ′(p) x"
             inserted = self._insert("{} · {} · {} · {} · {}", e, second, self.W[1], first, self.x)
-            tex = r"(z - l)\,\sigma'(q)\, U\, \sigma'(p)\, x"
+            tex = rf"{'(z - l)' if squared else tex_derivative('z')}\,\sigma'(q)\, U\, \sigma'(p)\, x"
             value = e * second * self.W[1][0] * first * self.x
         return Step(
             17, "∂ε/∂V", formula, f"{tex_derivative('V')} = {tex}", value, inserted, self._difference_of_weights(0)[0]

@@ -23,10 +23,21 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 
 from chainrule import data
 from chainrule.data import Scale
-from chainrule.functions import ACTIVATIONS, ALIASES, LOSS_ALIASES, LOSSES, OUTPUTS, choose
+from chainrule.functions import (
+    ACTIVATIONS,
+    ALIASES,
+    LOSS_ALIASES,
+    LOSSES,
+    OUTPUTS,
+    SMOOTHED,
+    check_labels,
+    choose,
+    objective,
+)
 from chainrule.network import Floats, Network
-from chainrule.optimizers import SOLVERS
-from chainrule.training import SCHEDULES, History, Progress, train
+from chainrule.optimizers import FULL_BATCH, SOLVERS, check_alone, check_dropout
+from chainrule.schedules import SCHEDULES, check_schedule
+from chainrule.training import History, Progress, train
 
 Array = npt.NDArray[Any]
 FRACTION = 0.1
@@ -41,16 +52,21 @@ class _Network(BaseEstimator):  # type: ignore[misc]
     ----------
     hidden_layer_sizes : int or sequence of int, default (100,)
         Units of each hidden layer.
-    activation : str, default "relu"
-        Of the hidden layers: identity, sigmoid (or logistic), tanh, relu, softplus, silu, gelu.
-    solver : {"adam", "sgd", "gradient_descent", "lbfgs"}, default "adam"
+    activation : str or sequence of str, default "relu"
+        Of the hidden layers: identity, sigmoid (or logistic), tanh, relu, softplus, silu, gelu, exp; one for all or one
+        each.
+    solver : str, default "adam"
+        adam, adamw, rmsprop, sgd, momentum, nesterov, gradient_descent, rprop, lbfgs, as `train` describes them.
     alpha : float, default 1e-4
         Strength of the L2 penalty ½ alpha |W|² / (rows of a batch), as in scikit-learn.
     batch_size : int or "auto", default "auto"
         Rows a step; auto: 200, or all where there are fewer.
-    learning_rate : {"constant", "invscaling", "adaptive"}, default "constant"
-        Schedule of the learning rate for sgd.
+    learning_rate : {"constant", "step", "cosine", "onecycle", "invscaling", "adaptive"}, default "constant"
+        Schedule of the learning rate. step: a tenth of it after every 10 epochs; cosine and onecycle: over the max_iter
+        epochs of a `fit`, the one of a `partial_fit`. As in scikit-learn, invscaling and adaptive are of sgd alone, with
+        momentum or without.
     learning_rate_init : float, default 0.001
+        Of rprop the length of its first step; unused by lbfgs.
     power_t : float, default 0.5
         Exponent of invscaling.
     max_iter : int, default 200
@@ -71,18 +87,36 @@ class _Network(BaseEstimator):  # type: ignore[misc]
     validation_fraction : float, default 0.1
         How many rows early stopping sets aside, where `fit` is given no validation set.
     beta_1, beta_2, epsilon : float
-        Of adam.
+        Of adam and adamw; epsilon also of rmsprop, whose squares decay by 0.99.
     n_iter_no_change : int, default 10
         Patience, in epochs.
     max_fun : int, default 15000
         Loss evaluations of lbfgs at the most.
     loss : str, default "auto"
-        half_squared_error, binary_cross_entropy, cross_entropy; auto: the first for a Regressor, for a Classifier the
-        cross-entropy that suits its classes.
+        Of a Regressor half_squared_error, huber, quantile, poisson (counts or rates, 0 or more) or gaussian (which learns
+        the spread too); auto: the first. Of a Classifier binary_cross_entropy, cross_entropy or half_squared_error; auto:
+        the cross-entropy that suits its classes.
     output : str, default "auto"
-        Activation of the output layer; auto: identity for a Regressor, sigmoid or softmax for a Classifier.
+        Activation of the output layer; auto: identity for a Regressor, exp for its poisson loss, sigmoid or softmax for a
+        Classifier.
+    delta : float, default 1
+        δ of the huber loss, in deviations of y where y is standardised: errors up to it count by their square, larger ones
+        by their size.
+    quantile : float, default 0.5
+        τ of the quantile loss: the share of the rows whose y is to lie below the prediction.
+    label_smoothing : float, default 0
+        Of the cross-entropies: this share of each label is spread over all classes.
+    dropout : float or sequence of float, default 0
+        Share of the values that each step sets to 0, of each hidden layer; or one for what enters each layer, the input
+        first. Not of lbfgs, nor are the next three.
+    weight_decay : float, optional
+        Decoupled: before each step learning rate · weight_decay of each weight is taken off. Default: 0, for adamw 0.01.
+    clip : float, optional
+        The longest gradient of a batch, penalty not counted; a longer one is scaled to this norm.
+    max_norm : float, optional
+        The longest vector of weights that enters a hidden unit; after each step a longer one is scaled to this norm.
     standardize : bool, default True
-        Scale each column of X, and of the Regressor's y, to mean 0 and deviation 1 inside.
+        Scale each column of X, and of the Regressor's y, to mean 0 and deviation 1 inside; y only where output is identity.
     dtype : {"float32", "float64"}, default "float32"
         Of the network.
     n_threads : int, default 1
@@ -96,7 +130,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
     """
 
     hidden_layer_sizes: int | Sequence[int] = (100,)
-    activation: str = "relu"
+    activation: str | Sequence[str] = "relu"
     solver: str = "adam"
     alpha: float = 0.0001
     batch_size: int | str = "auto"
@@ -120,6 +154,13 @@ class _Network(BaseEstimator):  # type: ignore[misc]
     max_fun: int = 15000
     loss: str = "auto"
     output: str = "auto"
+    delta: float = 1.0
+    quantile: float = 0.5
+    label_smoothing: float = 0.0
+    dropout: float | Sequence[float] = 0.0
+    weight_decay: float | None = None
+    clip: float | None = None
+    max_norm: float | None = None
     standardize: bool = True
     dtype: str = "float32"
     n_threads: int = 1
@@ -183,20 +224,32 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         for name, top, ends in (
             ("alpha", np.inf, "[)"), ("learning_rate_init", np.inf, "()"), ("power_t", np.inf, "[)"),
             ("tol", np.inf, "[)"), ("epsilon", np.inf, "()"), ("momentum", 1, "[)"), ("beta_1", 1, "[)"),
-            ("beta_2", 1, "[)"), ("validation_fraction", 1, "()"),
+            ("beta_2", 1, "[)"), ("validation_fraction", 1, "()"), ("delta", np.inf, "()"), ("quantile", 1, "()"),
+            ("label_smoothing", 1, "[)"), ("weight_decay", np.inf, "[)"), ("clip", np.inf, "()"),
+            ("max_norm", np.inf, "()"),
         ):  # fmt: skip
-            data.check_number(name, getattr(self, name), 0, top, ends)
+            if getattr(self, name) is not None or name not in ("weight_decay", "clip", "max_norm"):
+                data.check_number(name, getattr(self, name), 0, top, ends)
         for name in ("shuffle", "verbose", "warm_start", "nesterovs_momentum", "early_stopping", "standardize"):
             data.check_flag(name, getattr(self, name))
-        choose("activation", self.activation, ACTIVATIONS, ALIASES)
-        choose("solver", self.solver, SOLVERS)
+        hidden = self._hidden()
+        self._activations(len(hidden))
+        check_alone(
+            choose("solver", self.solver, SOLVERS), dropout=check_dropout(self.dropout, len(hidden) + 1), clip=self.clip,
+            max_norm=self.max_norm, weight_decay=self.weight_decay,
+        )  # fmt: skip
         choose("learning_rate", self.learning_rate, SCHEDULES)
-        choose("loss", self.loss, ("auto", *LOSSES), LOSS_ALIASES)
+        check_schedule("learning_rate", self._schedule(), self.solver)
+        loss = choose("loss", self.loss, ("auto", *LOSSES), LOSS_ALIASES)
+        if loss not in ("auto", *self._losses):
+            raise ValueError(
+                f"loss={loss!r} is not one of a {type(self).__name__}'s: {', '.join(self._losses)}; "
+                f"a {self._other} takes it"
+            )
         choose("output", self.output, ("auto", *OUTPUTS), ALIASES)
         choose("dtype", self.dtype, ("float32", "float64"))
         if self.batch_size != "auto":
             data.check_integer("batch_size", self.batch_size, 1, 2**62)
-        self._hidden()
 
     def _hidden(self) -> list[int]:
         hidden = self.hidden_layer_sizes
@@ -205,13 +258,28 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         sizes = [hidden] if isinstance(hidden, int | np.integer) else list(hidden)
         return [data.check_integer("hidden_layer_sizes", size, 1, 2**31 - 1) for size in sizes]
 
+    def _activations(self, hidden: int) -> list[str]:
+        """Return the name of each hidden layer's activation."""
+        given = self.activation
+        if isinstance(given, str) or not isinstance(given, Sequence | np.ndarray):
+            return [choose("activation", given, ACTIVATIONS, ALIASES)] * hidden
+        if len(given) != hidden:
+            raise ValueError(
+                f"activation must be one name, or one for each of the {hidden} hidden layers; got {len(given)}"
+            )
+        return [choose("activation", name, ACTIVATIONS, ALIASES) for name in given]
+
+    def _schedule(self) -> str:
+        """Return the schedule that is used: as in scikit-learn, invscaling and adaptive are of sgd alone."""
+        theirs = self.learning_rate in ("invscaling", "adaptive") and self.solver not in ("sgd", "momentum", "nesterov")
+        return "constant" if theirs else self.learning_rate
+
     def _check_same_network(self) -> None:
         """Refuse to go on from a network that the parameters no longer describe."""
         held = self.network_
         for name, now, before in (
             ("hidden_layer_sizes", tuple(self._hidden()), held.sizes[1:-1]),
-            ("activation", {ALIASES.get(self.activation, self.activation)} if held.sizes[1:-1] else set(),
-             set(held.activations[:-1])),
+            ("activation", tuple(self._activations(len(self._hidden()))), held.activations[:-1]),
             ("dtype", self.dtype, held.dtype.name),
         ):  # fmt: skip
             if now != before:
@@ -299,8 +367,10 @@ class _Network(BaseEstimator):  # type: ignore[misc]
 
     def _start(self, labels: Floats) -> None:
         seed = self._seed()
+        outputs = labels.shape[1] * LOSSES[self.loss_name_].per_label
+        objective(self.loss_name_, self.out_activation_, outputs, label_smoothing=self.label_smoothing)  # or no network
         self.network_ = Network(
-            [self.n_features_in_, *self._hidden(), labels.shape[1]],
+            [self.n_features_in_, *self._hidden(), outputs],
             activation=self.activation,
             output=self.out_activation_,
             seed=seed,
@@ -335,10 +405,17 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             momentum=self.momentum,
             nesterov=self.nesterovs_momentum,
             beta1=self.beta_1,
-            beta2=self.beta_2,
+            beta2=None if self.solver == "rmsprop" else self.beta_2,
             epsilon=self.epsilon,
-            l2=self.alpha / (len(rows) if self.solver in ("lbfgs", "gradient_descent") else batch) / self._mean_weight,
-            schedule=self.learning_rate if self.solver == "sgd" else "constant",
+            l2=self.alpha / (len(rows) if self.solver in FULL_BATCH else batch) / self._mean_weight,
+            delta=self.delta,
+            quantile=self.quantile,
+            label_smoothing=self.label_smoothing,
+            weight_decay=self.weight_decay,
+            clip=self.clip,
+            max_norm=self.max_norm,
+            dropout=self.dropout,
+            schedule=self._schedule(),
             power_t=self.power_t,
             sample_weight=weight,
             shuffle=self.shuffle,
@@ -367,7 +444,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         watched = history.validation if self.early_stopping and history.validation else history.loss
         self.best_loss_ = min(watched, default=np.nan)
         self.n_iter_ = history.epochs
-        self.n_layers_, self.n_outputs_ = len(network.sizes), network.sizes[-1]
+        self.n_layers_, self.n_outputs_ = len(network.sizes), network.sizes[-1] // LOSSES[self.loss_name_].per_label
 
     def _partial_fit(
         self, X: Any, y: Any, sample_weight: npt.ArrayLike | None, classes: npt.ArrayLike | None = None
@@ -397,7 +474,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
 
 @dataclass(eq=False, repr=False)
 class Regressor(RegressorMixin, _Network):  # type: ignore[misc]  # noqa: D101 (it has one, made below)
-    __doc__ = f"""Learns numbers, one or several a row: half the squared error.
+    __doc__ = f"""Learns numbers, one or several a row: by half the squared error, or another of its losses.
 
     {(_Network.__doc__ or "").partition(chr(10))[2].strip()}
 
@@ -421,6 +498,7 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]  # noqa: D101 (
     """
 
     _numeric = True
+    _losses, _other = tuple(name for name in LOSSES if name not in SMOOTHED), "Classifier"
 
     def _check_targets(self, y: Any, name: str = "y") -> Array:
         targets = data.as_numbers(y, name).astype(np.float64)
@@ -435,10 +513,11 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]  # noqa: D101 (
         return targets
 
     def _learn_targets(self, y: Array, weight: Array | None, classes: npt.ArrayLike | None) -> None:
-        self.out_activation_ = "identity" if self.output == "auto" else choose("output", self.output, OUTPUTS, ALIASES)
         self.loss_name_ = (
             "half_squared_error" if self.loss == "auto" else choose("loss", self.loss, LOSSES, LOSS_ALIASES)
         )
+        needed = LOSSES[self.loss_name_].output or "identity"
+        self.out_activation_ = needed if self.output == "auto" else choose("output", self.output, OUTPUTS, ALIASES)
         columns = y.reshape(len(y), -1)
         self.single_output_, self.outputs_ = y.ndim == 1, columns.shape[1]
         scaled = self.standardize and self.out_activation_ == "identity"
@@ -450,6 +529,7 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]  # noqa: D101 (
             raise data.DataError(
                 f"{name} must have {self.outputs_} columns, as the y that was learned from first; got {columns.shape[1]}"
             )
+        check_labels(columns, name, self.loss_name_)
         scaled: Floats = columns if self.target_scale_ is None else self.target_scale_.apply(columns, self.dtype)
         return scaled
 
@@ -468,11 +548,32 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]  # noqa: D101 (
         """Run one epoch on these rows; the first call fixes the scales."""
         return self._partial_fit(X, y, sample_weight)
 
-    def predict(self, X: Any) -> npt.NDArray[np.float64]:
-        """Return the predicted y in its own units; (n,) or (n, k), like the y of `fit`."""
-        Z = self._outputs(X)
-        values = Z.astype(np.float64) if self.target_scale_ is None else self.target_scale_.undo(Z)
-        return values[:, 0] if self.single_output_ else values
+    def predict(
+        self, X: Any, return_std: bool = False
+    ) -> npt.NDArray[np.float64] | tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return the predicted y in its own units; (n,) or (n, k), like the y of `fit`.
+
+        Parameters
+        ----------
+        X : array or frame, (n, d)
+        return_std : bool, default False
+            Of the gaussian loss: return a pair, the mean of y and its standard deviation at each row, shaped alike.
+        """
+        check_is_fitted(self)
+        if data.check_flag("return_std", return_std) and self.loss_name_ != "gaussian":
+            raise ValueError(
+                f"return_std=True needs a model that learned the spread of y, and this one learned by "
+                f"loss={self.loss_name_!r}: fit it with loss='gaussian'"
+            )
+        Z, scale = self._outputs(X).astype(np.float64), self.target_scale_
+        means = Z[:, : self.outputs_]
+        answers = [means if scale is None else scale.undo(means)]
+        if return_std:
+            spread = np.exp(0.5 * Z[:, self.outputs_ :])  # σ = e^(s/2), of s = log σ² (80)
+            answers.append(spread if scale is None else spread * scale.deviation)
+        if self.single_output_:
+            answers = [answer[:, 0] for answer in answers]
+        return (answers[0], answers[1]) if return_std else answers[0]
 
 
 @dataclass(eq=False, repr=False)
@@ -504,6 +605,7 @@ class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]  # noqa: D101
 
     class_weight: Any = None
     _numeric = False
+    _losses, _other = ("half_squared_error", *SMOOTHED), "Regressor"
 
     def _check_targets(self, y: Any, name: str = "y") -> Array:
         targets = np.asarray(y)

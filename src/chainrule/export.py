@@ -94,6 +94,7 @@ def _describe(model: Regressor | Classifier) -> dict[str, Any]:
             "rate": [float(e) for e in model.history_.rate],
             "ending": model.history_.ending,
             "best_epoch": model.history_.best_epoch,
+            "hash": model.history_.hash,
         },
     }
     if hasattr(model, "classes_"):
@@ -215,14 +216,12 @@ def _restore_estimator(
 ) -> Regressor | Classifier:
     from chainrule.data import Scale
     from chainrule.estimators import Classifier, Regressor
-    from chainrule.functions import check_loss
+    from chainrule.functions import LOSSES, check_loss
     from chainrule.training import History
 
     described = meta["estimator"]
     known = Regressor if meta["kind"] == "Regressor" else Classifier
-    parameters = dict(described["parameters"])
-    if isinstance(parameters.get("hidden_layer_sizes"), list):
-        parameters["hidden_layer_sizes"] = tuple(parameters["hidden_layer_sizes"])
+    parameters: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in described["parameters"].items()}
     model: Regressor | Classifier = known(**parameters)
     model.check_parameters()
 
@@ -241,11 +240,19 @@ def _restore_estimator(
     model.n_features_in_ = network.sizes[0]
     model.scale_ = scale("input", network.sizes[0])
     model.grey_ = bool(described["grey"])
-    model.loss_name_ = check_loss(described["loss"], network.activations[-1])
+    model.loss_name_ = check_loss(described["loss"], network.activations[-1], network.sizes[-1])
     model.out_activation_ = network.activations[-1]
     past = described["history"]
     loss, seen, rate = ([float(e) for e in past[name]] for name in ("loss", "validation", "rate"))
-    model.history_ = History(loss, seen, rate, [0.0] * len(loss), str(past["ending"]), int(past["best_epoch"]))
+    model.history_ = History(
+        loss,
+        seen,
+        rate,
+        [0.0] * len(loss),
+        str(past["ending"]),
+        int(past["best_epoch"]),
+        hash=str(past.get("hash", "")),
+    )
     model._describe_history()
     model._seed_ = network.seed
     if described["features"]:
@@ -262,8 +269,8 @@ def _restore_estimator(
         if network.sizes[-1] != (len(model.classes_) if model.multilabel_ else outputs):
             raise ValueError(f"{len(model.classes_)} classes for {network.sizes[-1]} outputs")
     else:
-        model.target_scale_ = scale("target", network.sizes[-1])
-        model.outputs_ = network.sizes[-1]
+        model.outputs_ = network.sizes[-1] // LOSSES[model.loss_name_].per_label
+        model.target_scale_ = scale("target", model.outputs_)
         model.single_output_ = bool(described["single_output"])
     _nothing_left(tensors)
     return model

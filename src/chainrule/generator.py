@@ -1,7 +1,7 @@
 """The counter-based generator that the C++ core shares, number for number (core/random.hpp).
 
 Random bits are a function of a seed, a stream and a counter, so any of them can be had at once, in any order, on any
-machine: the initial values of a layer, the order of the rows in an epoch. It is not for cryptography.
+machine: the initial values of a layer, the order of the rows in an epoch, what dropout keeps. It is not for cryptography.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy.typing as npt
 GOLDEN = 0x9E3779B97F4A7C15
 WORD = 0xFFFFFFFFFFFFFFFF
 SHUFFLE = 1 << 32  # the streams of shuffling begin here, one an epoch; those below are for initial values, one a layer
+DROPOUT = 1 << 33  # and those of dropout here, one an epoch
 
 
 def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
@@ -50,3 +51,21 @@ def permutation(seed: int, epoch: int, n: int) -> npt.NDArray[np.int64]:
         j = places[i]
         order[i], order[j] = order[j], order[i]
     return np.array(order, dtype=np.int64)
+
+
+def _mix32(x: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+    """A finaliser of 32 bits (Wellons 2018), which the kernels run on vectors."""
+    x = (x ^ (x >> np.uint32(16))) * np.uint32(0x7FEB352D)
+    x = (x ^ (x >> np.uint32(15))) * np.uint32(0x846CA68B)
+    return x ^ (x >> np.uint32(16))
+
+
+def kept(seed: int, epoch: int, number: int, count: int, p: float) -> npt.NDArray[np.bool_]:
+    """Which of `count` values dropout keeps (67), each with probability 1 − p; (count,).
+
+    `number` tells apart the batches of an epoch and the layers of a network: batch · depth + layer, all from 0.
+    """
+    key = int(random_bits(seed, DROPOUT + epoch, number, 1)[0])
+    low, high = np.uint32(key & 0xFFFFFFFF), np.uint32(key >> 32)
+    places = np.arange(count, dtype=np.uint64).astype(np.uint32)  # beyond 2^32 they begin anew
+    return np.asarray(_mix32(_mix32(places + low) + high) >= np.uint32(int(p * 2.0**32)))

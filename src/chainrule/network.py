@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule import data, engines, reference
-from chainrule.functions import ACTIVATIONS, ALIASES, OUTPUTS, check_labels, check_loss, choose
+from chainrule.functions import ACTIVATIONS, ALIASES, LOSSES, OUTPUTS, check_labels, choose, objective
 from chainrule.generator import uniform
 
 Floats = npt.NDArray[np.floating]
-GLOROT = ("sigmoid", "tanh", "identity", "softmax")  # initial values after Glorot (60); the others after He (61)
+GLOROT = ("sigmoid", "tanh", "identity", "exp", "softmax")  # initial values after Glorot (60); the others after He (61)
 LETTERS = {"V": (0, "weights"), "v": (0, "bias"), "U": (1, "weights"), "u": (1, "bias")}
 
 
@@ -35,7 +35,7 @@ class Network:
     sizes : sequence of int
         Number of inputs, of units in each hidden layer, and of outputs: [784, 30, 10].
     activation : str or sequence of str, default "sigmoid"
-        Of the hidden layers: identity, sigmoid (or logistic), tanh, relu, softplus, silu, gelu; one for all or one each.
+        Of the hidden layers: identity, sigmoid (or logistic), tanh, relu, softplus, silu, gelu, exp; one for all or one each.
     output : str, default "sigmoid"
         Of the output layer: one of the same, or softmax.
     seed : int, default 0
@@ -168,9 +168,12 @@ class Network:
         Z : ndarray, (n, k)
             Of the network's dtype.
         """
-        rows = data.as_rows(X, "X", self.sizes[0], self.dtype)
-        n_threads = data.check_integer("n_threads", n_threads, 1, 1024)
-        Z: Floats = engines.load(self.engine).predict(self._parameters, self.sizes, self.activations, rows, n_threads)
+        engine = engines.load(self.engine)
+        Z: Floats | None = engine.plain_predict(self._parameters, self.sizes, self.activations, X)
+        if Z is None:
+            rows = data.as_rows(X, "X", self.sizes[0], self.dtype)
+            n_threads = data.check_integer("n_threads", n_threads, 1, 1024)
+            Z = engine.predict(self._parameters, self.sizes, self.activations, rows, n_threads)
         return Z
 
     def loss_and_gradient(
@@ -180,6 +183,9 @@ class Network:
         *,
         loss: str = "half_squared_error",
         l2: float = 0.0,
+        delta: float = 1.0,
+        quantile: float | Sequence[float] = 0.5,
+        label_smoothing: float = 0.0,
         sample_weight: npt.ArrayLike | None = None,
         n_threads: int = 1,
     ) -> tuple[float, Floats]:
@@ -190,12 +196,19 @@ class Network:
         X : array, (n, d)
             Inputs, float or uint8.
         L : array, (n, k), or (n,) of labels 0..k-1
-            What the outputs should be.
+            What the outputs should be; of the gaussian loss half as many columns as there are outputs.
         loss : str, default "half_squared_error"
-            half_squared_error: ½|z − l|², after any output; binary_cross_entropy: after sigmoid; cross_entropy: after
-            softmax.
+            half_squared_error, huber, quantile: after any output; binary_cross_entropy: after sigmoid; cross_entropy: after
+            softmax; poisson: after exp; gaussian: after identity, whose outputs are the means and then the logs of the
+            variances. Terms that do not depend on the network are left out (docs/derivation.md, section 14).
         l2 : float, default 0
             λ: ½λ|W|² is added, over the weights, not the biases.
+        delta : float, default 1
+            δ of huber: errors up to it count by their square, larger ones by their size.
+        quantile : float or sequence of float, default 0.5
+            τ of the quantile loss, between 0 and 1; one for all outputs or one each.
+        label_smoothing : float, default 0
+            Of the cross-entropies: this share of each label is spread over all classes.
         sample_weight : array, (n,), optional
             Weighs the rows; scaled to mean 1.
         n_threads : int, default 1
@@ -207,24 +220,77 @@ class Network:
         gradient : ndarray, (n_parameters,)
             Laid out like `parameters`.
         """
-        loss = check_loss(loss, self.activations[-1])
-        rows, labels, weight = self.examples(X, L, sample_weight)
+        aim = objective(
+            loss, self.activations[-1], self.sizes[-1],
+            l2=l2, delta=delta, quantile=quantile, label_smoothing=label_smoothing,
+        )  # fmt: skip
+        engine = engines.load(self.engine)
+        if sample_weight is None:
+            plain = engine.plain_loss_and_gradient(self._parameters, self.sizes, self.activations, X, L, aim)
+            if plain is not None:
+                return plain  # type: ignore[no-any-return]
+        rows, labels, weight = self.examples(X, L, sample_weight, aim.loss)
         n_threads = data.check_integer("n_threads", n_threads, 1, 1024)
-        l2 = data.check_number("l2", l2, 0, np.inf, "[)")
-        check_labels(labels, "L", loss)
-        value, gradient = engines.load(self.engine).loss_and_gradient(
-            self._parameters, self.sizes, self.activations, rows, labels, loss, l2, weight, n_threads
+        value, gradient = engine.loss_and_gradient(
+            self._parameters, self.sizes, self.activations, rows, labels, aim, weight, n_threads
         )
         return value, gradient
 
+    def jacobian(self, X: npt.ArrayLike, *, n_threads: int = 1) -> Floats:
+        """∂z/∂x for each row of X: how each output moves with each input.
+
+        Parameters
+        ----------
+        X : array, (n, d)
+            As `predict` takes it; by uint8 x is the grey level divided by 255.
+        n_threads : int, default 1
+            The result does not depend on it.
+
+        Returns
+        -------
+        J : ndarray, (n, k, d)
+            J[i, j] is the gradient of output j at row i; of the network's dtype.
+        """
+        rows = data.as_rows(X, "X", self.sizes[0], self.dtype)
+        n_threads = data.check_integer("n_threads", n_threads, 1, 1024)
+        J: Floats = engines.load(self.engine).jacobian(self._parameters, self.sizes, self.activations, rows, n_threads)
+        return J
+
+    def parameter_jacobian(self, X: npt.ArrayLike, *, n_threads: int = 1) -> Floats:
+        """∂z/∂m for each row of X: how each output moves with each parameter.
+
+        Parameters
+        ----------
+        X : array, (n, d)
+            As `predict` takes it.
+        n_threads : int, default 1
+            The result does not depend on it.
+
+        Returns
+        -------
+        J : ndarray, (n k, n_parameters)
+            Row i k + j is the gradient of output j at row i, laid out like `parameters`; of the network's dtype.
+        """
+        rows = data.as_rows(X, "X", self.sizes[0], self.dtype)
+        n_threads = data.check_integer("n_threads", n_threads, 1, 1024)
+        J: Floats = engines.load(self.engine).parameter_jacobian(
+            self._parameters, self.sizes, self.activations, rows, n_threads
+        )
+        return J
+
     def examples(
-        self, X: npt.ArrayLike, L: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
+        self,
+        X: npt.ArrayLike,
+        L: npt.ArrayLike,
+        sample_weight: npt.ArrayLike | None = None,
+        loss: str = "half_squared_error",
     ) -> tuple[npt.NDArray[np.generic], Floats, Floats | None]:
-        """Inputs (n, d), labels (n, k) and weights (n,) with mean 1, checked, as the engines take them."""
+        """Inputs (n, d), labels (n, k) of a loss, and weights (n,) with mean 1, checked, as the engines take them."""
         rows = data.as_rows(X, "X", self.sizes[0], self.dtype)
         if not len(rows):
             raise data.DataError("X has no rows; at least one example is needed")
-        labels = data.as_labels(L, "L", len(rows), self.sizes[-1], self.dtype)
+        labels = data.as_labels(L, "L", len(rows), self.sizes[-1], self.dtype, LOSSES[loss].per_label)
+        check_labels(labels, "L", loss)
         return rows, labels, data.as_weights(sample_weight, len(rows), self.dtype)
 
 

@@ -1,15 +1,15 @@
-"""Gradient descent and its kin: how a gradient becomes a step. Numbers are those of docs/derivation.md, section 7."""
+"""Gradient descent and its kin: how a gradient becomes a step. Numbers are those of docs/derivation.md, sections 7 and 11."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
-from chainrule.data import as_numbers, check_integer, check_number
-from chainrule.functions import choose
+from chainrule.data import as_numbers, check_flag, check_integer, check_number
+from chainrule.functions import Objective, choose
 
 Array = npt.NDArray[np.float64]
 
@@ -71,59 +71,167 @@ def gradient_descent(
     return path
 
 
-SOLVERS = ("gradient_descent", "sgd", "adam", "lbfgs")
+SOLVERS = ("gradient_descent", "sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "rprop", "lbfgs")
+STEPS = {
+    "gradient_descent": "descent",
+    "sgd": "descent",
+    "adamw": "adam",
+    "lbfgs": "descent",
+}  # the others' are their names
+FULL_BATCH = ("gradient_descent", "rprop", "lbfgs")  # whose steps are of all rows
+RATES = {"adam": 0.001, "adamw": 0.001, "rmsprop": 0.001, "rprop": 0.01}  # default learning rates
+RATE = 0.1  # of the others
+GROW, SHRINK, LONGEST, SHORTEST = 1.2, 0.5, 50.0, 1e-6  # of Rprop's steps
 
 
 @dataclass(frozen=True)
-class Rule:
-    """A step and its constants: α is `rate`, μ `momentum`; λ, of the weights only, is `l2`."""
+class Settings:
+    """How `run_epochs` trains: the objective, the step and its constants, what is done to gradient, weights and values."""
 
-    step: str
-    rate: float
-    momentum: float = 0.9
+    objective: Objective
+    step: str  # descent, momentum, nesterov, adam, rmsprop, rprop
+    batch_size: int
+    momentum: float = 0.0  # μ
     beta1: float = 0.9
-    beta2: float = 0.999
+    beta2: float = 0.999  # of adam; of rmsprop its one decay of the squares
     epsilon: float = 1e-8
-    l2: float = 0.0
+    weight_decay: float = 0.0  # decoupled, of the weights only (62)
+    clip: float = np.inf  # of the norm of the gradient, the penalty not counted (65)
+    max_norm: float = np.inf  # of each hidden unit's incoming weights, the bias not counted, after each step (66)
+    dropout: tuple[float, ...] = ()  # of what enters each layer (input, hidden 1, ...); empty: none (67)
+    shuffle: bool = True
+    seed: int = 0
+
+
+def settings(
+    objective: Objective,
+    solver: str,
+    *,
+    rows: int,
+    depth: int,
+    batch_size: int,
+    momentum: float,
+    nesterov: bool,
+    beta1: float,
+    beta2: float | None,
+    epsilon: float,
+    weight_decay: float | None,
+    clip: float | None,
+    max_norm: float | None,
+    dropout: float | Sequence[float],
+    shuffle: bool,
+    seed: int,
+) -> Settings:
+    """Return the settings of a solver for so many rows and layers, each argument checked."""
+    dropped = check_dropout(dropout, depth)
+    momentum = check_number("momentum", momentum, 0, 1, "[)")
+    step = step_of(solver, momentum, check_flag("nesterov", nesterov))
+    full = solver in FULL_BATCH
+    check_alone(solver, dropout=dropped, clip=clip, max_norm=max_norm, weight_decay=weight_decay)
+    return Settings(
+        objective,
+        step,
+        batch_size=rows if full else check_integer("batch_size", batch_size, 1, 2**62),
+        momentum=momentum or (0.9 if step in ("momentum", "nesterov") else 0.0),
+        beta1=check_number("beta1", beta1, 0, 1, "[)"),
+        beta2=check_number("beta2", (0.99 if step == "rmsprop" else 0.999) if beta2 is None else beta2, 0, 1, "[)"),
+        epsilon=check_number("epsilon", epsilon, 0, np.inf, "()"),
+        weight_decay=(0.01 if solver == "adamw" else 0.0) if weight_decay is None
+        else check_number("weight_decay", weight_decay, 0, np.inf, "[)"),
+        clip=np.inf if clip is None else check_number("clip", clip, 0, np.inf, "()"),
+        max_norm=np.inf if max_norm is None else check_number("max_norm", max_norm, 0, np.inf, "()"),
+        dropout=dropped,
+        shuffle=check_flag("shuffle", shuffle) and not full,
+        seed=check_integer("seed", seed, 0, 2**64 - 1),
+    )  # fmt: skip
+
+
+def check_dropout(dropout: float | Sequence[float], depth: int) -> tuple[float, ...]:
+    """Return dropout of what enters each of `depth` layers; one number is that of the hidden layers. Empty: none."""
+    if not isinstance(dropout, Sequence | np.ndarray) or isinstance(dropout, str):
+        each = (0.0, *(check_number("dropout", dropout, 0, 1, "[)"),) * (depth - 1))
+    elif len(dropout) == depth:
+        each = tuple(check_number("dropout", p, 0, 1, "[)") for p in dropout)
+    else:
+        raise ValueError(
+            f"dropout must be one number, of the hidden layers, or one for what enters each of the {depth} layers, "
+            f"the input first; got {len(dropout)}"
+        )
+    return each if any(each) else ()
+
+
+def check_alone(solver: str, **given: object) -> None:
+    """Refuse for L-BFGS what only a solver that steps batch by batch has a place for: each is to be empty, None or 0."""
+    for name, value in given.items() if solver == "lbfgs" else ():
+        if value:
+            instead = ", use a penalty (l2, alpha)" if name == "weight_decay" else ""
+            raise ValueError(
+                f"{name} is of the solvers that step batch by batch; solver='lbfgs' has a line search of its own: "
+                f"leave {name} out{instead}, or choose another solver, as 'adam'"
+            )
+
+
+def step_of(solver: str, momentum: float, nesterov: bool) -> str:
+    """Return the name of the step that a solver takes with each batch's gradient."""
+    name = choose("solver", solver, SOLVERS)
+    if name == "sgd" and momentum:
+        return "nesterov" if nesterov else "momentum"
+    return STEPS.get(name, name)
 
 
 @dataclass
 class State:
     """What an optimizer remembers between steps: arrays shaped like m, empty where its rule needs none."""
 
-    velocity: npt.NDArray[np.floating]
-    square: npt.NDArray[np.floating]
+    velocity: npt.NDArray[np.floating]  # of rprop the last gradient
+    square: npt.NDArray[np.floating]  # of rprop the length of each parameter's step
     powers: Array = field(default_factory=lambda: np.ones(2))  # β1^t, β2^t
     epochs: int = 0
+    step: str = "descent"
 
     @classmethod
-    def start(cls, step: str, m: npt.NDArray[np.floating]) -> State:
-        """Return the state before the first step of training m."""
+    def start(cls, step: str, m: npt.NDArray[np.floating], rate: float) -> State:
+        """Return the state before the first step of training m; rprop's steps begin as long as the rate."""
         none = np.zeros(0, dtype=m.dtype)
-        velocity = none if step == "descent" else np.zeros_like(m)
-        return cls(velocity, np.zeros_like(m) if step == "adam" else none)
+        velocity = none if step in ("descent", "rmsprop") else np.zeros_like(m)
+        square = np.full_like(m, rate if step == "rprop" else 0) if step in ("adam", "rmsprop", "rprop") else none
+        return cls(velocity, square, step=step)
+
+    def suits(self, other: State) -> bool:
+        """Whether another state could be gone on from in place of this one."""
+        layouts = [[(a.shape, a.dtype) for a in (state.velocity, state.square)] for state in (self, other)]
+        return layouts[0] == layouts[1] and (self.step == "rprop") == (other.step == "rprop")
 
 
-def step_of(solver: str, momentum: float, nesterov: bool) -> str:
-    """Return the name of the step that a solver takes with each batch's gradient."""
-    name = choose("solver", solver, SOLVERS)
-    if name == "adam":
-        return "adam"
-    if name != "sgd" or momentum == 0:
-        return "descent"
-    return "nesterov" if nesterov else "momentum"
+def clip_norm(g: Array, most: float) -> None:
+    """(65) Shorten g to a norm of `most` where it is longer: g ← g min(1, c/|g|)."""
+    norm = float(np.sqrt((g**2).sum()))
+    if norm > most:
+        g *= most / norm
 
 
-def take_step(rule: Rule, m: Array, g: Array, velocity: Array, square: Array, powers: Array) -> None:
-    """Change m, and what the optimizer remembers, by one step along the gradient g."""
-    if rule.step == "descent":
-        m -= rule.rate * g  # (41)
-    elif rule.step in ("momentum", "nesterov"):
-        velocity[:] = rule.momentum * velocity - rule.rate * g  # (42)
-        m += velocity if rule.step == "momentum" else rule.momentum * velocity - rule.rate * g  # (42), (43)
-    else:
-        powers *= (rule.beta1, rule.beta2)
-        velocity[:] = rule.beta1 * velocity + (1 - rule.beta1) * g  # (44)
-        square[:] = rule.beta2 * square + (1 - rule.beta2) * g**2  # (45)
+def take_step(
+    settings: Settings, rate: float, m: Array, g: Array, velocity: Array, square: Array, powers: Array
+) -> None:
+    """Change m, and what the optimizer remembers, by one step along the gradient g; α is the rate, μ the momentum."""
+    mu, beta1, beta2, epsilon = settings.momentum, settings.beta1, settings.beta2, settings.epsilon
+    if settings.step == "descent":
+        m -= rate * g  # (41)
+    elif settings.step in ("momentum", "nesterov"):
+        velocity[:] = mu * velocity - rate * g  # (42)
+        m += velocity if settings.step == "momentum" else mu * velocity - rate * g  # (42), (43)
+    elif settings.step == "adam":
+        powers *= (beta1, beta2)
+        velocity[:] = beta1 * velocity + (1 - beta1) * g  # (44)
+        square[:] = beta2 * square + (1 - beta2) * g**2  # (45)
         mean, spread = velocity / (1 - powers[0]), square / (1 - powers[1])
-        m -= rule.rate * mean / (np.sqrt(spread) + rule.epsilon)  # (46)
+        m -= rate * mean / (np.sqrt(spread) + epsilon)  # (46)
+    elif settings.step == "rmsprop":
+        square[:] = beta2 * square + (1 - beta2) * g**2  # (63)
+        m -= rate * g / (np.sqrt(square) + epsilon)  # (63)
+    else:
+        a = g * velocity  # (64): above 0 where the slope has kept its sign, below where a valley was crossed
+        square[a > 0] = np.minimum(GROW * square[a > 0], LONGEST)
+        square[a < 0] = np.maximum(SHRINK * square[a < 0], SHORTEST)
+        velocity[:] = np.where(a < 0, 0.0, g)
+        m -= np.sign(velocity) * square

@@ -7,17 +7,18 @@ It is not fast. Numbers are those of docs/derivation.md. Rows are samples: X is 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import pairwise, repeat
 
 import numpy as np
 import numpy.typing as npt
 
-from chainrule.functions import ACTIVATIONS, LOSSES, activate, output_delta
-from chainrule.generator import permutation
-from chainrule.optimizers import Rule, take_step
+from chainrule.functions import ACTIVATIONS, Objective, activate, output_delta, through_output
+from chainrule.generator import kept, permutation
+from chainrule.optimizers import Settings, State, clip_norm, take_step
 
 Array = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.floating]
+Masks = list[Array]  # of what enters each layer, (n, units)
 
 
 def layers(theta: Floats, sizes: Sequence[int]) -> Iterator[tuple[Floats, Floats]]:
@@ -35,23 +36,49 @@ def rows(X: npt.NDArray[np.generic]) -> Array:
 
 
 def forward(
-    theta: Array, sizes: Sequence[int], activations: Sequence[str], X: Array
+    theta: Array, sizes: Sequence[int], activations: Sequence[str], X: Array, masks: Masks | None = None
 ) -> tuple[list[Array], list[Array]]:
-    """All layers' P = A Wᵀ + b and Y = σ(P), each (n, out); Y begins with X."""
+    """All layers' P = A Wᵀ + b and Y = σ(P), each (n, out); Y begins with X. Masks (67) multiply what enters each layer."""
     P: list[Array] = []
     Y: list[Array] = [X]
-    for (W, b), activation in zip(layers(theta, sizes), activations, strict=True):
-        P.append(np.asarray(Y[-1] @ W.T + b))  # (31), (38)  p = W y + b
-        Y.append(activate(activation, P[-1]))  # (32)        y = σ(p)
+    for k, ((W, b), activation) in enumerate(zip(layers(theta, sizes), activations, strict=True)):
+        if masks:
+            Y[k] = Y[k] * masks[k]  # (67)
+        P.append(np.asarray(Y[k] @ W.T + b))  # (31), (38)  p = W y + b
+        Y.append(activate(activation, P[k]))  # (32)        y = σ(p)
     return P, Y
+
+
+def dropout_masks(settings: Settings, sizes: Sequence[int], epoch: int, batch: int, n: int) -> Masks | None:
+    """(67) What multiplies the n rows that enter each layer: 0 where a value is dropped, 1/(1 − p) where it is kept."""
+    if not settings.dropout:
+        return None
+    masks: Masks = []
+    for k, (units, p) in enumerate(zip(sizes[:-1], settings.dropout, strict=True)):
+        stays = kept(settings.seed, epoch, batch * len(settings.dropout) + k, n * units, p).reshape(n, units)
+        masks.append(np.where(stays, 1 / (1 - p), 0.0))
+    return masks
+
+
+def plain_predict(theta: Floats, sizes: Sequence[int], activations: Sequence[str], X: object) -> Floats | None:
+    """None: the native engine has a shorter way for a few rows that need no conversion, this one has not."""
+    return None
+
+
+def plain_loss_and_gradient(
+    theta: Floats, sizes: Sequence[int], activations: Sequence[str], X: object, L: object, objective: Objective
+) -> tuple[float, Floats] | None:
+    """None, likewise."""
+    return None
 
 
 def predict(
     theta: Floats, sizes: Sequence[int], activations: Sequence[str], X: npt.NDArray[np.generic], n_threads: int = 1
 ) -> Floats:
     """Z = f(x; m) for each row; (n, k), of theta's dtype."""
-    _, Y = forward(theta.astype(np.float64), sizes, activations, rows(X))
-    return Y[-1].astype(theta.dtype)
+    with np.errstate(over="ignore"):  # e^p may be too large for a number: infinite
+        _, Y = forward(theta.astype(np.float64), sizes, activations, rows(X))
+        return Y[-1].astype(theta.dtype)
 
 
 def mean_loss(
@@ -60,23 +87,54 @@ def mean_loss(
     activations: Sequence[str],
     X: npt.NDArray[np.generic],
     L: Floats,
-    loss: str,
+    objective: Objective,
     weight: Floats | None,
     n_threads: int = 1,
 ) -> float:
-    """ε = mean over rows of weight · ε_row (39), from the forward pass alone."""
-    A = rows(X)
+    """ε = mean over rows of weight · ε_row (39), without the penalty, from the forward pass alone."""
+    A, l = rows(X), objective.smooth(L.astype(np.float64))
     with np.errstate(over="ignore", invalid="ignore"):  # a divergence shows in the loss, and is reported once
         P, Y = forward(theta.astype(np.float64), sizes, activations, A)
-        return _mean(loss, P[-1], Y[-1], L.astype(np.float64), _weights(weight, len(A)))
+        return _mean(objective.value(P[-1], Y[-1], l), _weights(weight, len(A)))
 
 
-def _mean(loss: str, q: Array, z: Array, l: Array, w: Array) -> float:
-    return float(w @ LOSSES[loss].value(q, z, l)) / len(w)  # (39), but for the penalty
+def _mean(values: Array, w: Array) -> float:
+    return float(w @ values) / len(w)  # (39), but for the penalty
 
 
 def _weights(weight: Floats | None, n: int) -> Array:
     return np.ones(n) if weight is None else weight.astype(np.float64)
+
+
+def back_propagate(
+    m: Array,
+    sizes: Sequence[int],
+    activations: Sequence[str],
+    A: Array,
+    l: Array,
+    objective: Objective,
+    w: Array,
+    masks: Masks | None = None,
+) -> tuple[float, Array]:
+    """ε of a batch and ∂ε/∂m, flat like m, both without the penalty."""
+    n = len(A)
+    gradient = np.empty_like(m)
+    l = objective.smooth(l)
+    with np.errstate(over="ignore", invalid="ignore"):  # a divergence shows in the loss, and is reported once
+        P, Y = forward(m, sizes, activations, A, masks)
+        value = _mean(objective.value(P[-1], Y[-1], l), w)
+        dP = output_delta(objective, activations[-1], P[-1], Y[-1], l) * (w / n)[:, None]  # (33)
+        parameters, gradients = list(layers(m, sizes)), list(layers(gradient, sizes))
+        for k in reversed(range(len(parameters))):
+            (W, _), (dW, db) = parameters[k], gradients[k]
+            db[:] = dP.sum(axis=0)  # (34)        ∂ε/∂b = ∂ε/∂p
+            dW[:] = dP.T @ Y[k]  # (35), (40)  ∂ε/∂W = ∂ε/∂p ⊗ y
+            if k > 0:
+                dY = dP @ W  # (36)        ∂ε/∂y = Wᵀ ∂ε/∂p
+                if masks:
+                    dY = dY * masks[k]  # (67)
+                dP = dY * ACTIVATIONS[activations[k - 1]].derivative(P[k - 1])  # (37)  ∂ε/∂p = ∂ε/∂y ⊙ σ′(p)
+        return value, gradient
 
 
 def loss_and_gradient(
@@ -85,34 +143,36 @@ def loss_and_gradient(
     activations: Sequence[str],
     X: npt.NDArray[np.generic],
     L: Floats,
-    loss: str,
-    l2: float,
+    objective: Objective,
     weight: Floats | None,
     n_threads: int = 1,
 ) -> tuple[float, Floats]:
-    """ε = mean over rows of weight · ε_row, plus ½ l2 |W|², and ∂ε/∂m, flat like m."""
-    m, A, l = theta.astype(np.float64), rows(X), L.astype(np.float64)
-    n = len(A)
-    w = _weights(weight, n)
-    gradient = np.empty_like(m)
-    with np.errstate(over="ignore", invalid="ignore"):  # a divergence shows in the loss, and is reported once
-        P, Y = forward(m, sizes, activations, A)
-        value = _mean(loss, P[-1], Y[-1], l, w)
-        dP = output_delta(loss, activations[-1], P[-1], Y[-1], l) * (w / n)[:, None]  # (33)
-        parameters, gradients = list(layers(m, sizes)), list(layers(gradient, sizes))
-        for k in reversed(range(len(parameters))):
-            (W, _), (dW, db) = parameters[k], gradients[k]
-            db[:] = dP.sum(axis=0)  # (34)        ∂ε/∂b = ∂ε/∂p
-            dW[:] = dP.T @ Y[k] + l2 * W  # (35), (40)  ∂ε/∂W = ∂ε/∂p ⊗ y
-            if k > 0:
-                dY = dP @ W  # (36)        ∂ε/∂y = Wᵀ ∂ε/∂p
-                dP = dY * ACTIVATIONS[activations[k - 1]].derivative(P[k - 1])  # (37)  ∂ε/∂p = ∂ε/∂y ⊙ σ′(p)
-        return value + penalty(m, sizes, l2), gradient.astype(theta.dtype)
+    """ε = mean over rows of weight · ε_row, plus ½ λ |W|², and ∂ε/∂m, flat like m."""
+    m, A = theta.astype(np.float64), rows(X)
+    w = _weights(weight, len(A))
+    value, gradient = back_propagate(m, sizes, activations, A, L.astype(np.float64), objective, w)
+    add_decay(gradient, m, sizes, objective.l2)
+    with np.errstate(over="ignore"):
+        return value + penalty(m, sizes, objective.l2), gradient.astype(theta.dtype)
 
 
 def penalty(theta: Floats, sizes: Sequence[int], l2: float) -> float:
-    """½ l2 |W|² over the weights of all layers, biases left out (39)."""
+    """½ λ |W|² over the weights of all layers, biases left out (39)."""
     return 0.5 * l2 * sum(float((W.astype(np.float64) ** 2).sum()) for W, _ in layers(theta, sizes)) if l2 else 0.0
+
+
+def add_decay(target: Array, m: Array, sizes: Sequence[int], factor: float) -> None:
+    """Add the factor times the weights, not the biases: λ W to the gradient (40), −α λ W to the parameters (62)."""
+    for (T, _), (W, _) in zip(layers(target, sizes), layers(m, sizes), strict=True):
+        T += factor * W
+
+
+def limit_rows(m: Array, sizes: Sequence[int], most: float) -> None:
+    """(66) Shorten each hidden unit's incoming weights to a norm of `most` where they are longer."""
+    for W, _ in list(layers(m, sizes))[:-1]:
+        norms = np.sqrt((W**2).sum(axis=1))
+        long = norms > most
+        W[long] *= (most / norms[long])[:, None]
 
 
 def run_epochs(
@@ -121,54 +181,89 @@ def run_epochs(
     activations: Sequence[str],
     X: npt.NDArray[np.generic],
     L: Floats,
-    loss: str,
-    step: str,
-    velocity: Floats,
-    square: Floats,
-    powers: Array,
-    batch_size: int,
-    epochs: int,
-    first_epoch: int,
-    rate: float,
-    momentum: float,
-    beta1: float,
-    beta2: float,
-    epsilon: float,
-    l2: float,
     weight: Floats | None,
-    shuffle: bool,
-    seed: int,
+    settings: Settings,
+    rates: Array,
+    state: State,
+    epochs: int,
     n_threads: int = 1,
 ) -> tuple[list[float], str]:
-    """Train theta in place; the loss of each whole epoch, and how it ended: finished, interrupted, diverged."""
-    rule = Rule(step, rate, momentum, beta1, beta2, epsilon, l2)
-    m, v, s = (a.astype(np.float64) for a in (theta, velocity, square))
+    """Train theta in place; the loss of each whole epoch, and how it ended: finished, interrupted, diverged.
+
+    Rates: one for each step of the call, or a single one for all. The state's arrays are changed in place; its `epochs` is
+    the number of the first epoch, and stays.
+    """
+    m, velocity, square = (a.astype(np.float64) for a in (theta, state.velocity, state.square))
+    A, l, objective = rows(X), L.astype(np.float64), settings.objective
     losses: list[float] = []
     ending = "finished"
-    n = len(X)
+    n = len(A)
+    w = _weights(weight, n)
+    rate_of_step = iter(rates.tolist() if len(rates) > 1 else repeat(float(rates[0])))
     try:
-        for epoch in range(first_epoch, first_epoch + epochs):
-            order = permutation(seed, epoch, n) if shuffle else np.arange(n)
+        for epoch in range(state.epochs, state.epochs + epochs):
+            order = permutation(settings.seed, epoch, n) if settings.shuffle else np.arange(n)
             total = 0.0
-            for first in range(0, n, batch_size):
-                batch = order[first : first + batch_size]
-                w = None if weight is None else weight[batch]
-                e, g = loss_and_gradient(m, sizes, activations, X[batch], L[batch], loss, 0.0, w)
+            for number, first in enumerate(range(0, n, settings.batch_size)):
+                batch, rate = order[first : first + settings.batch_size], next(rate_of_step)
+                masks = dropout_masks(settings, sizes, epoch, number, len(batch))
+                e, g = back_propagate(m, sizes, activations, A[batch], l[batch], objective, w[batch], masks)
                 if not np.isfinite(e):
                     ending = "diverged"
                     return losses, ending
-                for (W, _), (dW, _) in zip(layers(m, sizes), layers(g, sizes), strict=True):
-                    dW += l2 * W  # (40)
-                take_step(rule, m, np.asarray(g, dtype=np.float64), v, s, powers)
+                with np.errstate(over="ignore", invalid="ignore"):
+                    clip_norm(g, settings.clip)  # (65)
+                    add_decay(g, m, sizes, objective.l2)  # (40)
+                    add_decay(m, m, sizes, -rate * settings.weight_decay)  # (62)
+                    take_step(settings, rate, m, g, velocity, square, state.powers)
+                    limit_rows(m, sizes, settings.max_norm)  # (66)
                 total += e * len(batch)
-            losses.append(total / n + penalty(m, sizes, l2))
+            losses.append(total / n + penalty(m, sizes, objective.l2))
     except KeyboardInterrupt:
         ending = "interrupted"
     finally:
         with np.errstate(over="ignore"):  # after a divergence float32 may not hold what float64 did
-            velocity[:], square[:], trained = v, s, m.astype(theta.dtype)
+            state.velocity[:], state.square[:], trained = velocity, square, m.astype(theta.dtype)
         if np.isfinite(trained).all():
             theta[:] = trained
         else:  # the last step's overflow shows in no loss; what is not finite is of no use, theta stays as it was
             ending = "diverged"
     return losses, ending
+
+
+# ---- Jacobians ---------------------------------------------------------------------------------------------------------
+
+
+def jacobian(
+    theta: Floats, sizes: Sequence[int], activations: Sequence[str], X: npt.NDArray[np.generic], n_threads: int = 1
+) -> Floats:
+    """∂z/∂x of each row, forward: (82) says how each layer's values move with x; (n, k, d), of theta's dtype."""
+    m, A = theta.astype(np.float64), rows(X)
+    P, Y = forward(m, sizes, activations, A)
+    T = np.broadcast_to(np.eye(sizes[0]), (len(A), sizes[0], sizes[0]))  # (82)  T₀ = I
+    for (W, _), activation, p, y in zip(layers(m, sizes), activations, P, Y[1:], strict=True):
+        columns = (W @ T).swapaxes(1, 2)  # (82)  of W T, (n, d, out)
+        T = through_output(activation, p[:, None], y[:, None], columns).swapaxes(1, 2)  # (82)  σ′(p) ⊙ W T; (84)
+    return np.ascontiguousarray(T, dtype=theta.dtype)
+
+
+def parameter_jacobian(
+    theta: Floats, sizes: Sequence[int], activations: Sequence[str], X: npt.NDArray[np.generic], n_threads: int = 1
+) -> Floats:
+    """∂z/∂m of each row, reverse; (n k, parameters), of theta's dtype: row i k + j is output j of row i, flat like m."""
+    m, A = theta.astype(np.float64), rows(X)
+    P, Y = forward(m, sizes, activations, A)
+    n, k = Y[-1].shape
+    J = np.empty((n, k, len(m)))
+    R = through_output(activations[-1], P[-1][:, None], Y[-1][:, None], np.eye(k))  # (83)  ∂z/∂q, (n, k, k)
+    parameters, end = list(layers(m, sizes)), len(m)
+    for at in reversed(range(len(parameters))):
+        W, b = parameters[at]
+        J[:, :, end - b.size : end] = R  # (85)  ∂z/∂b = ∂z/∂p
+        end -= b.size
+        J[:, :, end - W.size : end] = (R[..., None] * Y[at][:, None, None, :]).reshape(n, k, W.size)  # (85)  ∂z/∂p ⊗ y
+        end -= W.size
+        if at > 0:
+            slope = ACTIVATIONS[activations[at - 1]].derivative(P[at - 1])
+            R = (R @ W) * slope[:, None]  # (83)  ∂z/∂p = (∂z/∂p W) ⊙ σ′(p), one layer down
+    return J.reshape(n * k, len(m)).astype(theta.dtype)

@@ -1,27 +1,28 @@
 """The loop over epochs: schedule, validation, stopping, history. The loop over batches is the engine's.
 
 fit -> train -> engine.run_epochs -> kernels. All epochs go to the engine in one call, unless something is asked between
-them: a validation set, a schedule, a callback, a stopping rule.
+them: a validation set, an adaptive schedule, a callback, a stopping rule.
 """
 
 from __future__ import annotations
 
-import math
+import hashlib
 import time
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from chainrule import data, engines
-from chainrule.functions import check_labels, check_loss, choose
+from chainrule.functions import choose, objective
 from chainrule.network import Floats, Network
-from chainrule.optimizers import State, step_of
+from chainrule.optimizers import RATE, RATES, State, settings
+from chainrule.schedules import SCHEDULES, Schedule, check_schedule
 
-SCHEDULES = ("constant", "invscaling", "adaptive")
 SMALLEST_RATE = 1e-6  # an adaptive schedule ends here
+MOST_RATES = 1_000_000  # held at once; where there are more steps, the engine is called epoch by epoch
 
 
 @dataclass
@@ -35,7 +36,7 @@ class History:
     validation : list of float
         Loss on the validation set after each epoch, where one was given; without the L2 penalty.
     rate : list of float
-        Learning rate of each epoch.
+        Learning rate of each epoch's first step.
     seconds : list of float
         Duration of each epoch, validation included.
     ending : str
@@ -45,6 +46,9 @@ class History:
         The epoch (from 1) whose parameters the network holds.
     state : State
         What the optimizer remembers: pass it to `train` to go on as if there had been no stop.
+    hash : str
+        The first 16 hex digits of the SHA-256 of the trained parameters' bytes (little-endian), set when `train` ends:
+        equal on every machine, as the parameters are; but for lbfgs and for the rates of invscaling.
     """
 
     loss: list[float] = field(default_factory=list)
@@ -54,6 +58,7 @@ class History:
     ending: str = "finished"
     best_epoch: int = 0
     state: State | None = None
+    hash: str = ""
 
     @property
     def epochs(self) -> int:
@@ -116,11 +121,20 @@ def train(
     momentum: float = 0.0,
     nesterov: bool = False,
     beta1: float = 0.9,
-    beta2: float = 0.999,
+    beta2: float | None = None,
     epsilon: float = 1e-8,
     l2: float = 0.0,
+    delta: float = 1.0,
+    quantile: float | Sequence[float] = 0.5,
+    label_smoothing: float = 0.0,
+    weight_decay: float | None = None,
+    clip: float | None = None,
+    max_norm: float | None = None,
+    dropout: float | Sequence[float] = 0.0,
     schedule: str = "constant",
     power_t: float = 0.5,
+    drop_factor: float = 0.1,
+    drop_period: int = 10,
     sample_weight: npt.ArrayLike | None = None,
     shuffle: bool = True,
     seed: int = 0,
@@ -142,25 +156,47 @@ def train(
         Inputs, float or uint8 (grey levels, which enter as 0..1). Float32, float64 and uint8 of any strides are read in
         place.
     L : array, (n, k), or (n,) of labels 0..k-1
-        What the outputs should be.
-    loss : {"half_squared_error", "binary_cross_entropy", "cross_entropy"}
-        The last two go with output sigmoid and softmax.
-    solver : {"sgd", "gradient_descent", "adam", "lbfgs"}
-        sgd: a step after each batch (batch_size=1 is pure stochastic gradient descent); gradient_descent: one step an
-        epoch, with all rows; adam (Kingma and Ba 2015); lbfgs: SciPy's, full batch, `epochs` iterations.
+        What the outputs should be; of the gaussian loss half as many columns as there are outputs.
+    loss : str, default "half_squared_error"
+        half_squared_error, huber and quantile go with any output, binary_cross_entropy with sigmoid, cross_entropy with
+        softmax, poisson with exp, gaussian with identity: k means, then the logs of their k variances.
+    solver : str, default "sgd"
+        sgd: a step after each batch (batch_size=1 is pure stochastic gradient descent); momentum, nesterov: sgd with 0.9
+        of it, or what `momentum` says; adam (Kingma and Ba 2015); adamw: with decoupled weight decay (Loshchilov and Hutter
+        2019); rmsprop (Tieleman and Hinton 2012); gradient_descent: one step an epoch, with all rows; rprop: so, too,
+        each parameter by steps of its own (iRprop−, Igel and Hüsken 2000); lbfgs: SciPy's, full batch, `epochs` iterations.
     batch_size : int, default 32
         Rows a step; the last batch of an epoch may have fewer, and its step is the mean over its own rows.
     learning_rate : float, optional
-        α; default 0.1, for adam 0.001. Unused by lbfgs.
+        α; default 0.1, for adam, adamw and rmsprop 0.001, for rprop 0.01, the length of its first step. Unused by lbfgs.
     epochs : int, default 10
     momentum, nesterov : float, bool
         Of sgd (Polyak 1964; Nesterov 1983, in the form of Sutskever et al. 2013).
     beta1, beta2, epsilon : float
-        Of adam.
+        Of adam and adamw, 0.9, 0.999 and 1e-8; beta2 is also the decay of rmsprop's squares, there 0.99.
     l2 : float, default 0
         λ: ½λ|W|² is added to the loss, over the weights, not the biases.
-    schedule : {"constant", "invscaling", "adaptive"}
-        invscaling: α / (1 + samples seen)^power_t; adaptive: α is divided by 5 each time patience ends.
+    delta : float, default 1
+        δ of huber: errors up to it count by their square, larger ones by their size.
+    quantile : float or sequence of float, default 0.5
+        τ of the quantile loss, between 0 and 1; one for all outputs or one each.
+    label_smoothing : float, default 0
+        Of the cross-entropies: this share of each label is spread over all classes. Not of the validation loss.
+    weight_decay : float, optional
+        Decoupled: before each step α · weight_decay of each weight is taken off. Default: 0, for adamw 0.01.
+    clip : float, optional
+        The longest gradient of a batch, penalty not counted; a longer one is scaled to this norm.
+    max_norm : float, optional
+        The longest vector of weights that enters a hidden unit; after each step a longer one is scaled to this norm.
+    dropout : float or sequence of float, default 0
+        The share of values that each step sets to 0, at random, of each hidden layer; or one for what enters each layer,
+        the input first. The others are scaled up, so that `predict` needs no correction.
+    schedule : {"constant", "step", "cosine", "onecycle", "invscaling", "adaptive"}
+        step: α times drop_factor after every drop_period epochs; cosine: down to 0 over the steps of this call; onecycle:
+        from α/25 up to α in 30 % of the steps, then down to α/250000 (Smith and Topin 2019); invscaling:
+        α / (1 + samples seen)^power_t; adaptive: α is divided by 5 each time patience ends.
+    power_t, drop_factor, drop_period : float, float, int
+        Of invscaling and of step, default 0.5, 0.1 and 10.
     sample_weight : array, (n,), optional
         Scaled to mean 1; a row's loss is multiplied by its weight.
     shuffle : bool, default True
@@ -211,23 +247,32 @@ def train(
         raise TypeError(f"network must be a Network; got {type(network).__name__}; an estimator has its own fit")
     if network.activations[-1] == "softmax" and network.sizes[-1] == 1:
         raise ValueError("output='softmax' of one output is always 1: there is nothing to learn; use output='sigmoid'")
-    loss = check_loss(loss, network.activations[-1])
-    momentum = data.check_number("momentum", momentum, 0, 1, "[)")
-    step = step_of(solver, momentum, data.check_flag("nesterov", nesterov))
-    schedule = choose("schedule", schedule, SCHEDULES)
-    rows, labels, weight = network.examples(X, L, sample_weight)
-    rate = _check_rate(learning_rate, step)
+    aim = objective(
+        loss, network.activations[-1], network.sizes[-1],
+        l2=l2, delta=delta, quantile=quantile, label_smoothing=label_smoothing,
+    )  # fmt: skip
+    rows, labels, weight = network.examples(X, L, sample_weight, aim.loss)
     n = len(rows)
-    batch_size = n if solver == "gradient_descent" else data.check_integer("batch_size", batch_size, 1, 2**62)
+    how = settings(
+        aim, solver, rows=n, depth=len(network.layers), batch_size=batch_size, momentum=momentum, nesterov=nesterov,
+        beta1=beta1, beta2=beta2, epsilon=epsilon, weight_decay=weight_decay, clip=clip, max_norm=max_norm,
+        dropout=dropout, shuffle=shuffle, seed=seed,
+    )  # fmt: skip
     epochs = data.check_integer("epochs", epochs, 0, 2**31)
     n_threads = data.check_integer("n_threads", n_threads, 1, 1024)
-    seed = data.check_integer("seed", seed, 0, 2**64 - 1)
-    beta1, beta2 = data.check_number("beta1", beta1, 0, 1, "[)"), data.check_number("beta2", beta2, 0, 1, "[)")
-    epsilon, l2 = data.check_number("epsilon", epsilon, 0, np.inf, "()"), data.check_number("l2", l2, 0, np.inf, "[)")
-    tol, power_t = data.check_number("tol", tol, 0, np.inf), data.check_number("power_t", power_t, 0, np.inf, "[)")
-    shuffle = data.check_flag("shuffle", shuffle)
-    check_labels(labels, "L", loss)
-    check = _check_validation(network, validation)
+    tol = data.check_number("tol", tol, 0, np.inf)
+    rates = Schedule(
+        choose("schedule", schedule, SCHEDULES),
+        _check_rate(learning_rate, solver),
+        epochs,
+        -(-n // how.batch_size),
+        n,
+        data.check_number("power_t", power_t, 0, np.inf, "[)"),
+        data.check_number("drop_factor", drop_factor, 0, 1, "(]"),
+        data.check_integer("drop_period", drop_period, 1, 2**31),
+    )
+    check_schedule("schedule", schedule, solver)
+    check = _check_validation(network, validation, aim.loss)
     watched = choose("watch", watch or ("validation" if check is not None else "loss"), ("validation", "loss"))
     if watched == "validation" and check is None:
         raise ValueError("watch='validation' needs a validation set: validation=(X, L)")
@@ -235,8 +280,10 @@ def train(
     if state is not None and not isinstance(state, State):
         raise TypeError(f"state must be the `state` of an earlier call's history; got {type(state).__name__}")
     engine = engines.load(network.engine)
-    history = History(state=state if state is not None else State.start(step, network.parameters))
+    fresh = State.start(how.step, network.parameters, rates.rate)
+    history = History(state=state if state is not None else fresh)
     best = Best(network, history) if watched == "validation" else None
+    unaltered = replace(aim, smoothing=0.0, l2=0.0)  # what validation measures
 
     def judge() -> bool:
         """Look at the validation set after an epoch; True when the patience is at its end."""
@@ -244,7 +291,14 @@ def train(
         if check is not None:
             history.validation.append(
                 engine.mean_loss(
-                    network.parameters, network.sizes, network.activations, check[0], check[1], loss, None, n_threads
+                    network.parameters,
+                    network.sizes,
+                    network.activations,
+                    check[0],
+                    check[1],
+                    unaltered,
+                    None,
+                    n_threads,
                 )
             )
         if best is not None:
@@ -257,7 +311,7 @@ def train(
 
             def loss_of(m: Floats) -> tuple[float, Floats]:
                 value, gradient = engine.loss_and_gradient(
-                    m, network.sizes, network.activations, rows, doubles[0], loss, l2, doubles[1], n_threads
+                    m, network.sizes, network.activations, rows, doubles[0], aim, doubles[1], n_threads
                 )
                 return value, gradient
 
@@ -267,38 +321,34 @@ def train(
 
         memory = history.state
         assert memory is not None
-        fresh = State.start(step, network.parameters)
-        kept = [(a.shape, a.dtype) for a in (memory.velocity, memory.square)]
-        if kept != [(a.shape, a.dtype) for a in (fresh.velocity, fresh.square)]:
+        if not memory.suits(fresh):
             raise ValueError("state is that of another solver or network; pass one that the same settings returned")
-        stepwise = not (check is None and waiting is None and callback is None and schedule == "constant")
-        base = rate
+        asked = not (check is None and waiting is None and callback is None and schedule != "adaptive")
+        many = schedule != "constant" and epochs * rates.steps > MOST_RATES
+        count, before = 1 if asked or many else epochs, memory.epochs
         while history.epochs < epochs and history.ending == "finished":
             started = time.perf_counter()
-            if schedule == "invscaling":
-                rate = base / _power(1 + memory.epochs * n, power_t)
+            each = rates.rates(history.epochs, count, before)
             losses, ending = engine.run_epochs(
-                network.parameters, network.sizes, network.activations, rows, labels, loss, step,
-                memory.velocity, memory.square, memory.powers, batch_size, 1 if stepwise else epochs, memory.epochs,
-                rate, momentum, beta1, beta2, epsilon, l2, weight, shuffle and solver != "gradient_descent", seed,
+                network.parameters, network.sizes, network.activations, rows, labels, weight, how, each, memory, count,
                 n_threads,
             )  # fmt: skip
             memory.epochs += len(losses)
             history.loss += losses
-            history.rate += [rate] * len(losses)
+            history.rate += (each[:: rates.steps] if len(each) > 1 else np.repeat(each, count))[: len(losses)].tolist()
             if ending == "diverged":
                 raise FloatingPointError(
-                    f"training diverged: the loss is not finite in epoch {history.epochs + 1} with learning_rate={rate:g}; "
-                    f"try learning_rate={rate / 10:g}, or look for outliers in the data. "
-                    f"The network keeps the last finite parameters"
+                    f"training diverged: the loss is not finite in epoch {history.epochs + 1} with "
+                    f"learning_rate={rates.rate:g}; try learning_rate={rates.rate / 10:g}, or look for outliers in the "
+                    f"data. The network keeps the last finite parameters"
                 )
             exhausted = bool(losses) and judge()
             history.seconds += [(time.perf_counter() - started) / max(len(losses), 1)] * len(losses)
             if ending == "interrupted":
                 history.ending = ending
-            elif exhausted and schedule == "adaptive" and rate > SMALLEST_RATE:
+            elif exhausted and schedule == "adaptive" and rates.rate > SMALLEST_RATE:
                 assert waiting is not None
-                rate, waiting.waited = rate / 5, 0
+                rates.rate, waiting.waited = rates.rate / 5, 0
             elif exhausted:
                 history.ending = "converged"
             if losses and callback is not None and callback(history) and history.ending == "finished":
@@ -308,36 +358,38 @@ def train(
     finally:
         if best is not None:
             best.restore()
+        history.hash = _hash(network.parameters)
         _warn_if_interrupted(history, epochs)
     return history
 
 
+def _hash(parameters: Floats) -> str:
+    little = parameters.astype(parameters.dtype.newbyteorder("<"), copy=False)
+    return hashlib.sha256(little.tobytes()).hexdigest()[:16]
+
+
 def _check_validation(
-    network: Network, validation: tuple[npt.ArrayLike, npt.ArrayLike] | None
+    network: Network, validation: tuple[npt.ArrayLike, npt.ArrayLike] | None, loss: str
 ) -> tuple[npt.NDArray[np.generic], Floats, Floats | None] | None:
     if validation is None:
         return None
     if not isinstance(validation, tuple | list) or len(validation) != 2:
         raise ValueError(f"validation must be a pair (X, L); got {type(validation).__name__}")
     try:
-        check = network.examples(*validation)
+        check = network.examples(*validation, loss=loss)
     except data.DataError as error:
         raise data.DataError(f"validation: {error}") from None
     return check
 
 
-def _check_rate(learning_rate: float | None, step: str) -> float:
+def _check_rate(learning_rate: float | None, solver: str) -> float:
     try:
-        rate = (0.001 if step == "adam" else 0.1) if learning_rate is None else float(learning_rate)
+        rate = RATES.get(solver, RATE) if learning_rate is None else float(learning_rate)
     except (TypeError, ValueError):
         rate = np.nan
     if not 0 < rate < np.inf:
         raise ValueError(f"learning_rate must be a positive number; got {learning_rate!r}")
     return rate
-
-
-def _power(base: float, exponent: float) -> float:
-    return math.sqrt(base) if exponent == 0.5 else base**exponent  # the root is the same on every machine
 
 
 def _warn_if_interrupted(history: History, epochs: int) -> None:

@@ -1,0 +1,216 @@
+// Passes in columns, a sample a lane, on the flat parameters as they are: predictions of any network, and the training of
+// small ones, whose layers would leave panels empty and whose chunks of rows are shared by the threads.
+#pragma once
+#include "pass.hpp"
+
+namespace chainrule {
+
+// One chunk of rows through the network. What enters layer l is values[l], with a column of ones behind it for the
+// gradient of the bias; the last is q, whose activation is left to the caller.
+template <class T>
+struct ColumnForward {
+  const Kernels<T>& kernels;
+  const Network& net;
+  const int64_t stride;
+  std::vector<T*> values, slopes;  // slopes: σ′ of layer l, or null
+
+  enum class Keep {
+    nothing,
+    some,
+    slopes
+  };  // the values of two layers, of all with slopes as needed, or with all slopes
+  ColumnForward(const Kernels<T>& kernels, const Network& net, int64_t rows, Keep keep, Memory& memory)
+      : kernels(kernels), net(net), stride(net.padded(rows)) {
+    auto columns = [&](int64_t units) {
+      T* C = memory.template take<T>((units + 1) * stride);
+      std::fill_n(C + units * stride, stride, T(1));
+      return C;
+    };
+    values.push_back(columns(net.layers[0].in));
+    T* turns[2] = {};
+    if (keep == Keep::nothing)
+      for (T*& C : turns) C = memory.template take<T>(net.widest * stride);
+    for (size_t l = 0; l < net.layers.size(); l++) {
+      const Layer& layer = net.layers[l];
+      const bool slope = keep == Keep::slopes || (keep == Keep::some && has_slope(layer.activation));
+      values.push_back(keep == Keep::nothing ? turns[l % 2] : columns(layer.out));
+      slopes.push_back(slope ? columns(layer.out) : nullptr);
+    }
+  }
+
+  void run(const T* theta, const Rows& x, const Batch& batch) const {
+    kernels.gather_columns(x, batch, T(1), T(0), stride, values[0]);
+    for (size_t l = 0; l < net.layers.size(); l++) {
+      const Layer& layer = net.layers[l];
+      kernels.product_columns(theta + layer.flat, layer.in, 1, theta + layer.flat_bias(), layer.out, layer.in,
+                              values[l], batch.rows, stride, values[l + 1]);
+      if (l + 1 < net.layers.size()) kernels.activate(layer.activation, layer.out * stride, values[l + 1], slopes[l]);
+    }
+  }
+  // The output layer's activation, in place.
+  void finish(int64_t rows) const {
+    const Layer& last = net.layers.back();
+    if (last.activation == Activation::softmax) kernels.softmax_columns(last.out, rows, stride, values.back());
+    else kernels.activate(last.activation, last.out * stride, values.back(), slopes.back());
+  }
+};
+
+// Training: the threads take chunks of a batch in waves, then each adds up its share of the parameters' gradients in the
+// order of the chunks, and makes the step there.
+template <class T>
+class ColumnPass {
+ public:
+  ColumnPass(const Kernels<T>& kernels, const Network& net, const T* theta, const State<T>& state, const Data<T>& data,
+             const Settings& settings, int64_t rows, int threads, const Interrupted& interrupted)
+      : meeting(threads, interrupted),
+        kernels_(kernels),
+        net_(net),
+        data_(data),
+        aim_(net, settings.objective),
+        threads_(threads),
+        wave_(rows > CHUNK ? std::min<int64_t>(WAVE * threads, (rows + CHUNK - 1) / CHUNK) : 1),
+        losses_(2 * wave_) {
+    auto copy = [&](const T* flat) {
+      return flat ? std::copy_n(flat, net.flat_size, memory_.take<T>(padded_size())) - net.flat_size : nullptr;
+    };
+    m_ = {copy(theta), copy(state.velocity), copy(state.square), memory_.take<T>(padded_size())};
+    sums_ = memory_.take<T>(2 * wave_ * padded_size());
+    rows = std::min(rows, CHUNK);
+    for (int t = 0; t < threads; t++) {
+      ColumnForward<T> forward(kernels, net, rows, ColumnForward<T>::Keep::some, memory_);
+      const int64_t stride = forward.stride;
+      auto columns = [&] { return memory_.take<T>(net.widest * stride); };
+      seats_.push_back({std::move(forward),
+                        {columns(), columns()},
+                        columns(),
+                        memory_.take<T>((net.widest + net.width) * stride),
+                        memory_.take<T>(stride),
+                        memory_.take<double>(stride)});
+    }
+  }
+
+  // Where columns are faster: few parameters, many rows.
+  static bool suits(const Network& net, const Settings& s, int64_t rows) {
+    return net.widest <= 64 && rows >= 64 && s.dropout.empty() && !std::isfinite(s.clip) && !std::isfinite(s.max_norm);
+  }
+  static int worthwhile(const Network& net, int64_t rows, int asked) {
+    const double chunks = double((rows + CHUNK - 1) / CHUNK), work = 6. * net.work * double(rows);
+    return every_thread() ? asked : int(std::clamp(std::min(chunks, work / (8 * BARRIER)), 1., double(asked)));
+  }
+
+  Meeting meeting;
+
+  bool batch(int t, const Order& order, const Turn& turn, const Rule<T>& rule, double& loss) {
+    Seat& seat = seats_[t];
+    const int64_t end = order.end(turn.first), chunks = (end - turn.first + CHUNK - 1) / CHUNK;
+    const bool steps = rule.step != Step::gradient;
+    const Range share_of = own(t);
+    T* gradient = m_.gradient;
+    if (chunks > 1) std::fill(gradient + share_of.begin, gradient + share_of.end, T(0));
+    for (int64_t first = 0; first < chunks; first += wave_) {
+      const int64_t count = std::min(wave_, chunks - first), turns = seat.waves++ % 2 * wave_;
+      const Range mine = share(count, t, threads_);
+      for (int64_t c = mine.begin; c < mine.end; c++) {
+        const int64_t slot = turns + c;
+        losses_[slot] = run(seat, order.at(turn.first + (first + c) * CHUNK), 1. / (end - turn.first),
+                            sums_ + slot * padded_size());
+      }
+      if (!meeting.meet(t, seat.meetings, 6. * net_.work * double(count * CHUNK))) return false;
+      double sum = 0;
+      for (int64_t c = 0; c < count; c++) sum += losses_[turns + c];
+      loss += sum;
+      if (steps && !std::isfinite(sum)) {
+        if (t == 0) meeting.diverge();
+        return false;
+      }
+      if (chunks == 1) gradient = sums_ + turns * padded_size();
+      else
+        for (int64_t c = 0; c < count; c++) {
+          const T* chunk = sums_ + (turns + c) * padded_size();
+          for (int64_t i = share_of.begin; i < share_of.end; i++) gradient[i] += chunk[i];
+        }
+    }
+    if (steps) step(gradient, rule, share_of);
+    else if (chunks == 1) std::copy(gradient + share_of.begin, gradient + share_of.end, m_.gradient + share_of.begin);
+    meeting.barrier.wait();  // the next pass reads what all have changed
+    return true;
+  }
+
+  void theta(T* flat) const { std::copy_n(m_.theta, net_.flat_size, flat); }
+  void gradient(T* flat) const { std::copy_n(m_.gradient, net_.flat_size, flat); }
+  void state(const State<T>& state) const {
+    if (state.velocity) std::copy_n(m_.velocity, net_.flat_size, state.velocity);
+    if (state.square) std::copy_n(m_.square, net_.flat_size, state.square);
+  }
+
+ private:
+  static constexpr int64_t WAVE = 8;  // chunks a thread between two barriers
+
+  struct Seat {  // what one thread has
+    ColumnForward<T> forward;
+    T* deltas[2];
+    T *labels, *scratch, *weights;
+    double* row_loss;
+    unsigned meetings = 0, waves = 0;
+  };
+
+  // The loss of a chunk, and its gradient into G.
+  double run(Seat& seat, const Batch& chunk, double scale, T* G) {
+    const ColumnForward<T>& forward = seat.forward;
+    const int64_t rows = chunk.rows, stride = forward.stride;
+    forward.run(m_.theta, data_.x, chunk);
+    kernels_.gather_columns(data_.labels, chunk, aim_.label_scale, aim_.label_shift, stride, seat.labels);
+    if (data_.weight)
+      for (int64_t i = 0; i < rows; i++) seat.weights[i] = data_.weight[chunk.row(i)];
+    const Layer& last = net_.layers.back();
+    kernels_.loss_columns(last.activation, aim_.criterion, last.out, rows, stride, seat.labels,
+                          data_.weight ? seat.weights : nullptr, T(scale), forward.values.back(), seat.row_loss);
+    const T* delta = forward.values.back();
+    for (size_t l = net_.layers.size(); l-- > 0;) {
+      const Layer& layer = net_.layers[l];
+      kernels_.gradient_columns(layer, forward.values[l], delta, rows, stride, seat.scratch, G);
+      if (l == 0) break;
+      T* below = seat.deltas[l % 2];
+      kernels_.product_columns(m_.theta + layer.flat, 1, layer.in, nullptr, layer.in, layer.out, delta, rows, stride,
+                               below);
+      kernels_.times_slope(net_.layers[l - 1].activation, layer.in * stride, forward.values[l], forward.slopes[l - 1],
+                           below);
+      delta = below;
+    }
+    double sum = 0;
+    for (int64_t i = 0; i < rows; i++) sum += seat.row_loss[i];
+    return sum;
+  }
+  // The rule's step on a share of the parameters.
+  void step(T* gradient, const Rule<T>& rule, Range part) const {
+    const Parameters<T> m{m_.theta, m_.velocity, m_.square, gradient};
+    auto piece = [&](bool weights, int64_t begin, int64_t end) {
+      begin = std::max(begin, part.begin), end = std::min(end, part.end);
+      if (begin < end) kernels_.step(rule, weights, m, begin, end - begin);
+    };
+    for (const Layer& layer : net_.layers) {
+      piece(true, layer.flat, layer.flat_bias());
+      piece(false, layer.flat_bias(), layer.flat_bias() + layer.out);
+    }
+  }
+  int64_t padded_size() const { return (net_.flat_size + LINE - 1) / LINE * LINE; }
+  // The parameters that thread t adds up and changes: whole cache lines.
+  Range own(int t) const {
+    auto [begin, end] = share(padded_size() / LINE, t, threads_);
+    return {begin * LINE, std::min(end * LINE, net_.flat_size)};
+  }
+
+  const Kernels<T>& kernels_;
+  const Network& net_;
+  const Data<T>& data_;
+  const Aim<T> aim_;
+  const int threads_;
+  const int64_t wave_;  // chunks between two barriers
+  Memory memory_;
+  Parameters<T> m_;
+  T* sums_;  // the gradients of the chunks of two waves
+  std::vector<double> losses_;
+  std::vector<Seat> seats_;
+};
+
+}  // namespace chainrule

@@ -1,0 +1,208 @@
+// Values in columns, C[unit][stride], the rows of a batch a lane each; the weights are read from where they lie, one number
+// for all lanes. Nothing is packed, and a narrow layer leaves no lane empty. Part of kernels.cpp.
+#pragma once
+#include "functions.hpp"
+#include "steps.hpp"
+
+namespace chainrule {
+namespace {
+
+constexpr int COLUMNS = 4;             // vectors of rows a tile has at most
+constexpr int64_t COLUMN_BLOCK = 128;  // inputs of one block: with the rows of a tile, 32 KiB of A at most
+
+// ---- (31, 36): products ------------------------------------------------------------------------------------------------
+
+// P[u] = bias[u] + Σ_i W[u * unit + i * input] A[i], or from 0 where bias is null; P is not A.
+template <class T>
+struct ColumnProduct {
+  const T* W;
+  int64_t unit, input;
+  const T* bias;
+  const T* A;
+  int64_t a_stride;
+  T* P;
+  int64_t p_stride, units, inputs, vectors;
+};
+template <int M, int V, class T>
+CHAINRULE_INLINE void column_tile(const ColumnProduct<T>& c, int64_t u, int64_t v, int64_t begin, int64_t end) {
+  constexpr int L = LANES<T>;
+  const T *W = c.W + u * c.unit, *A = c.A + v * L;
+  T* P = c.P + u * c.p_stride + v * L;
+  Vec<T> sum[M][V];
+  EACH (m, M)
+    EACH (k, V) sum[m][k] = begin ? load(P + m * c.p_stride + k * L) : c.bias ? splat(c.bias[u + m]) : Vec<T>{};
+  for (int64_t i = begin; i < end; i++) {
+    Vec<T> a[V];
+    EACH (k, V) a[k] = load(A + i * c.a_stride + k * L);
+    EACH (m, M) {
+      Vec<T> w = splat(W[m * c.unit + i * c.input]);
+      EACH (k, V) sum[m][k] = fma(a[k], w, sum[m][k]);
+    }
+  }
+  EACH (m, M)
+    EACH (k, V) store<T>(P + m * c.p_stride + k * L, sum[m][k]);
+}
+template <class T>
+void column_product(const ColumnProduct<T>& c) {
+  constexpr int UNITS = ROWS == 6 ? 6 : 6, VECTORS = ROWS == 6 ? 2 : COLUMNS;
+  for (int64_t v = 0, n; v < c.vectors; v += n) {
+    n = least(VECTORS, c.vectors - v);
+    with_count<VECTORS>(n, [&]<int V>() INLINE_LAMBDA {
+      for (int64_t begin = 0; begin < c.inputs; begin += COLUMN_BLOCK)
+        cover<UNITS>(c.units, [&]<int M>(int64_t u) INLINE_LAMBDA {
+          column_tile<M, V>(c, u, v, begin, least(begin + COLUMN_BLOCK, c.inputs));
+        });
+    });
+  }
+}
+template <class T>
+void product_columns(const T* W, int64_t unit, int64_t input, const T* bias, int64_t units, int64_t inputs, const T* A,
+                     int64_t rows, int64_t stride, T* P) {
+  column_product<T>({W, unit, input, bias, A, stride, P, stride, units, inputs, (rows + LANES<T> - 1) / LANES<T>});
+}
+
+// ---- the output layer --------------------------------------------------------------------------------------------------
+
+template <class T>
+void softmax_columns(int64_t units, int64_t rows, int64_t stride, T* Q) {
+  for (int64_t row = 0; row < rows; row += LANES<T>) softmax(Block<T>{Q + row, stride, nullptr, 0, units, {}, {}});
+}
+template <class T>
+void softmax_slope(int64_t units, int64_t rows, int64_t stride, const T* Z, T* D) {
+  for (int64_t row = 0; row < rows; row += LANES<T>) {
+    Vec<T> dot = {};
+    for (int64_t k = 0; k < units; k++) dot = fma(load(D + k * stride + row), load(Z + k * stride + row), dot);
+    for (int64_t k = 0; k < units; k++) {
+      T* d = D + k * stride + row;
+      store<T>(d, load(Z + k * stride + row) * (load(d) - dot));
+    }
+  }
+}
+template <class T>
+void loss_columns(Activation output, const Criterion<T>& criterion, int64_t units, int64_t rows, int64_t stride,
+                  const T* L, const T* weight, T scale, T* Q, double* row_loss) {
+  for (int64_t row = 0; row < rows; row += LANES<T>)
+    loss_of_rows(output, criterion, units, least(LANES<T>, rows - row), Q + row, stride, L + row, stride,
+                 weight ? weight + row : nullptr, scale, row_loss + row);
+}
+
+// ---- (34, 35): the gradient --------------------------------------------------------------------------------------------
+
+// Columns C into rows R[row][padded unit], LANES x LANES at a time; what is past the last unit is never used.
+template <class T>
+void rows_of_columns(const T* C, int64_t units, int64_t rows, int64_t stride, T* R, int64_t gap) {
+  constexpr int L = LANES<T>;
+  for (int64_t u = 0; u < units; u += L) {
+    const T* from[L];
+    for (int i = 0; i < L; i++) from[i] = C + least(u + i, units - 1) * stride;
+    for (int64_t row = 0; row < rows; row += L) {
+      Vec<T> v[L];
+      load_turned(from, row, v);
+      T* to = R + row * gap + u;
+      EACH (j, L)
+        if (row + j < rows) store<T>(to + j * gap, v[j]);
+    }
+  }
+}
+// Σ_row C[m][row] R[row][lane] for M columns and V vectors of lanes.
+template <int M, int V, class T>
+CHAINRULE_INLINE void gradient_tile(const T* C, int64_t stride, const T* R, int64_t gap, int64_t rows, T* sums) {
+  constexpr int L = LANES<T>;
+  Vec<T> sum[M][V] = {};
+  for (int64_t row = 0; row < rows; row++) {
+    Vec<T> r[V];
+    EACH (v, V) r[v] = load(R + row * gap + v * L);
+    EACH (m, M) {
+      Vec<T> c = splat(C[m * stride + row]);
+      EACH (v, V) sum[m][v] = fma(c, r[v], sum[m][v]);
+    }
+  }
+  EACH (m, M)
+    EACH (v, V) store<T>(sums + (m * V + v) * L, sum[m][v]);
+}
+// take(m, lane, Σ_row C[m][row] R[lane][row]) for all columns of C and R: the lanes hold those of R.
+template <class T, class F>
+CHAINRULE_INLINE void outer_products(const T* C, int64_t columns, const T* R, int64_t lanes, int64_t rows,
+                                     int64_t stride, T* scratch, const F& take) {
+  constexpr int L = LANES<T>, MOST = PANEL * ROWS;
+  const int64_t gap = (lanes + L - 1) / L * L;
+  rows_of_columns(R, lanes, rows, stride, scratch, gap);
+  T sums[MOST * L];
+  for (int64_t lane = 0, n; lane < gap; lane += n * L) {
+    n = gap - lane >= 2 * L ? 2 : 1;
+    auto tiles = [&]<int V>() INLINE_LAMBDA {
+      cover<MOST / V>(columns, [&]<int M>(int64_t m) INLINE_LAMBDA {
+        gradient_tile<M, V>(C + m * stride, stride, scratch + lane, gap, rows, sums);
+        const int64_t count = least(V * L, lanes - lane);
+        for (int64_t i = 0; i < M; i++)
+          for (int64_t j = 0; j < count; j++) take(m + i, lane + j, sums[i * V * L + j]);
+      });
+    };
+    n == 2 ? tiles.template operator()<2>() : tiles.template operator()<1>();
+  }
+}
+template <class T>
+void gradient_columns(const Layer& layer, const T* A, const T* dP, int64_t rows, int64_t stride, T* scratch, T* G) {
+  constexpr int L = LANES<T>;
+  const int64_t inputs = layer.in + 1;  // the last is 1, its weight the bias
+  auto put = [&](int64_t o, int64_t i, T sum)
+                 INLINE_LAMBDA { G[i < layer.in ? layer.flat + o * layer.in + i : layer.flat_bias() + o] = sum; };
+  // The inputs or the outputs in the lanes: whichever fills them better.
+  if (layer.out * ((inputs + L - 1) / L) < inputs * ((layer.out + L - 1) / L))
+    outer_products(dP, layer.out, A, inputs, rows, stride, scratch, put);
+  else
+    outer_products(A, inputs, dP, layer.out, rows, stride, scratch,
+                   [&](int64_t i, int64_t o, T sum) INLINE_LAMBDA { put(o, i, sum); });
+}
+
+// ---- a few rows --------------------------------------------------------------------------------------------------------
+
+// Squares of the weights, LANES outputs by LANES inputs, are turned, V at a time so that V sums are under way at once; each
+// then serves all rows. A square that reaches past a row's end has numbers of the next, which are not used.
+template <int V, class T>
+CHAINRULE_INLINE void rows_tile(const Layer& layer, const T* flat, int64_t flat_size, const T* A, int64_t a_gap,
+                                int64_t rows, int64_t o, T* Y) {
+  constexpr int L = LANES<T>;
+  const int64_t in = layer.in, gap = padded<T>(layer.out);
+  const T* from[V][L];
+  EACH (v, V)
+    for (int64_t j = 0; j < L; j++) from[v][j] = flat + layer.flat + least(o + v * L + j, layer.out - 1) * in;
+  for (int64_t k = 0; k < in; k += L) {
+    const int64_t inputs = least(L, in - k);
+    const bool beyond =
+        layer.flat + (layer.out - 1) * in + k + L > flat_size;  // would a vector reach past the parameters?
+    Vec<T> turned[V][L];
+    EACH (v, V)
+      if (beyond) {
+        for (int64_t i = 0; i < inputs; i++)
+          for (int64_t j = 0; j < L; j++) turned[v][i][j] = from[v][j][k + i];
+      } else {
+        load_turned(from[v], k, turned[v]);
+      }
+    for (int64_t row = 0; row < rows; row++) {
+      const T* a = A + row * a_gap + k;
+      T* y = Y + row * gap + o;
+      Vec<T> sum[V];
+      EACH (v, V) sum[v] = load(y + v * L);
+      for (int64_t i = 0; i < inputs; i++) {
+        Vec<T> x = splat(a[i]);
+        EACH (v, V) sum[v] = fma(x, turned[v][i], sum[v]);
+      }
+      EACH (v, V) store<T>(y + v * L, sum[v]);
+    }
+  }
+}
+template <class T>
+void forward_rows(const Layer& layer, const T* flat, int64_t flat_size, const T* A, int64_t a_gap, int64_t rows, T* Y) {
+  constexpr int L = LANES<T>;
+  const int64_t gap = padded<T>(layer.out);
+  for (int64_t row = 0; row < rows; row++)
+    for (int64_t o = 0; o < layer.out; o++) Y[row * gap + o] = flat[layer.flat_bias() + o];
+  for (int64_t o = 0, n; o < layer.out; o += n * L) {
+    n = least(4, (layer.out - o + L - 1) / L);
+    with_count<4>(n, [&]<int V>() INLINE_LAMBDA { rows_tile<V>(layer, flat, flat_size, A, a_gap, rows, o, Y); });
+  }
+}
+
+}  // namespace
+}  // namespace chainrule

@@ -1,0 +1,140 @@
+// Rows of the user's arrays into the kernels' layouts, and parameters to and fro. Part of kernels.cpp.
+#pragma once
+#include "tiles.hpp"
+
+namespace chainrule {
+namespace {
+
+// A number of the input as T. A grey level g of a uint8 image is g / 255, correctly rounded: a product with 1/255 and one
+// correction (Markstein 1990), far cheaper than a division.
+template <class T, class S>
+CHAINRULE_INLINE T number(S x) {
+  T g = T(x);
+  if constexpr (sizeof(S) > 1) return g;
+  else if constexpr (sizeof(T) == 4) {
+    T q = g * (1 / 255.f);
+    return __builtin_fmaf(__builtin_fmaf(-q, 255.f, g), 1 / 255.f, q);
+  } else {
+    T q = g * (1 / 255.);
+    return __builtin_fma(__builtin_fma(-q, 255., g), 1 / 255., q);
+  }
+}
+
+// W contiguous numbers; rows lie anywhere in memory, so the fewer instructions, the more cache misses are under way at once.
+template <class T, class S>
+CHAINRULE_INLINE void panel_of(const S* from, T* to) {
+  if constexpr (sizeof(T) == sizeof(S)) {
+    EACH (v, PANEL) store<T>(to + v * LANES<T>, load<T>(from + v * LANES<T>));
+  } else {
+    T panel[WIDTH<T>];
+    for (int j = 0; j < WIDTH<T>; j++) panel[j] = number<T, S>(from[j]);
+    EACH (v, PANEL) store<T>(to + v * LANES<T>, load<T>(panel + v * LANES<T>));
+  }
+}
+
+template <class T, class S>
+void gather_from(const Rows& x, const Batch& batch, T* A) {
+  constexpr int W = WIDTH<T>;
+  for (int64_t row = 0; row < batch.rows; row++) {
+    const S* from = static_cast<const S*>(x.data) + batch.row(row) * x.row_stride;
+    for (int64_t k = 0; k < x.columns; k += W) {
+      T* to = A + k * batch.rows + row * W;
+      int64_t count = least(W, x.columns - k);
+      if (count == W && x.column_stride == 1) {
+        panel_of<T>(from + k, to);
+        continue;
+      }
+      int64_t j = 0;
+      EACH (v, PANEL) store<T>(to + v * LANES<T>, Vec<T>{});
+      if constexpr (sizeof(T) == sizeof(S))
+        if (x.column_stride == 1)
+          for (; j + LANES<T> <= count; j += LANES<T>) store<T>(to + j, load<T>(from + k + j));
+      for (; j < count; j++) to[j] = number<T, S>(from[(k + j) * x.column_stride]);
+    }
+  }
+}
+
+// A square of LANES rows by LANES columns, turned in registers.
+template <class T, class S>
+CHAINRULE_INLINE void turn_square(const Rows& x, const Batch& batch, int64_t row, int64_t k, Vec<T> scale, Vec<T> shift,
+                                  int64_t stride, T* C) {
+  constexpr int L = LANES<T>;
+  Vec<T> v[L];
+  const T* from[L];
+  T converted[L][L];
+  for (int i = 0; i < L; i++) {
+    const S* given = static_cast<const S*>(x.data) + batch.row(row + i) * x.row_stride + k;
+    if constexpr (sizeof(T) == sizeof(S)) from[i] = given;
+    else {
+      for (int j = 0; j < L; j++) converted[i][j] = number<T, S>(given[j]);
+      from[i] = converted[i];
+    }
+  }
+  load_turned(from, 0, v);
+  EACH (j, L) store<T>(C + (k + j) * stride + row, fma(v[j], scale, shift));
+}
+template <class T, class S>
+void gather_columns_from(const Rows& x, const Batch& batch, T scale, T shift, int64_t stride, T* C) {
+  constexpr int L = LANES<T>;
+  const Vec<T> scales = splat(scale), shifts = splat(shift);
+  if (x.column_stride == 1 && x.columns >= L && batch.rows >= L) {  // the last squares overlap those before
+    for (int64_t row = 0; row < batch.rows; row += L)
+      for (int64_t k = 0; k < x.columns; k += L)
+        turn_square<T, S>(x, batch, least(row, batch.rows - L), least(k, x.columns - L), scales, shifts, stride, C);
+    return;
+  }
+  for (int64_t row = 0; row < batch.rows; row++) {
+    const S* from = static_cast<const S*>(x.data) + batch.row(row) * x.row_stride;
+    for (int64_t k = 0; k < x.columns; k++)
+      C[k * stride + row] = fma(number<T, S>(from[k * x.column_stride]), scale, shift);
+  }
+}
+template <class T>
+void gather(const Rows& x, const Batch& batch, T* A) {
+  switch (x.source) {
+    case Source::float32: return gather_from<T, float>(x, batch, A);
+    case Source::float64: return gather_from<T, double>(x, batch, A);
+    case Source::uint8: return gather_from<T, uint8_t>(x, batch, A);
+  }
+}
+template <class T>
+void gather_columns(const Rows& x, const Batch& batch, T scale, T shift, int64_t stride, T* C) {
+  switch (x.source) {
+    case Source::float32: return gather_columns_from<T, float>(x, batch, scale, shift, stride, C);
+    case Source::float64: return gather_columns_from<T, double>(x, batch, scale, shift, stride, C);
+    case Source::uint8: return gather_columns_from<T, uint8_t>(x, batch, scale, shift, stride, C);
+  }
+}
+template <class T>
+void scatter_columns(const T* C, int64_t stride, int64_t rows, int64_t units, int64_t row_stride, int64_t unit_stride,
+                     T* Z) {
+  for (int64_t row = 0; row < rows; row++)
+    for (int64_t u = 0; u < units; u++) Z[row * row_stride + u * unit_stride] = C[u * stride + row];
+}
+
+// f(flat, packed, n, gap): n numbers of the weights and of the bias that lie `gap` apart in the packed vector.
+template <class T, class F>
+CHAINRULE_INLINE void each_row(const Layer& layer, const F& f) {
+  constexpr int W = WIDTH<T>;
+  for (int64_t o = 0; o < layer.out; o++) {
+    const int64_t row = layer.flat + o * layer.in;
+    if (layer.narrow) f(row, layer.packed + o * padded<T>(layer.in), layer.in, 1);
+    else f(row, layer.packed + o / W * layer.in * W + o % W, layer.in, W);
+    f(layer.flat_bias() + o, layer.bias + o, 1, 1);
+  }
+}
+template <class T>
+void pack(const Layer& layer, const T* flat, T* packed) {
+  each_row<T>(layer, [&](int64_t from, int64_t to, int64_t n, int64_t gap) INLINE_LAMBDA {
+    for (int64_t i = 0; i < n; i++) packed[to + i * gap] = flat[from + i];
+  });
+}
+template <class T>
+void unpack(const Layer& layer, const T* packed, T* flat) {
+  each_row<T>(layer, [&](int64_t to, int64_t from, int64_t n, int64_t gap) INLINE_LAMBDA {
+    for (int64_t i = 0; i < n; i++) flat[to + i] = packed[from + i * gap];
+  });
+}
+
+}  // namespace
+}  // namespace chainrule

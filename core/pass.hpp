@@ -1,0 +1,145 @@
+// What every pass of examples through a network needs: memory, the order of the rows, and a way to stop.
+#pragma once
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <new>
+
+#include "random.hpp"
+#include "threads.hpp"
+#include "train.hpp"
+
+namespace chainrule {
+
+// Rows that go through the network at once. A larger batch goes through in chunks: each one's gradient is summed from 0,
+// and these are added in order, so that memory does not grow with the batch, and threads may share the chunks.
+constexpr int64_t CHUNK = 256;
+// What a barrier costs, in operations: as long as a core takes for so many.
+constexpr double BARRIER = 5e4;
+
+struct Free {
+  void operator()(void* p) const { std::free(p); }
+};
+template <class T>
+class Buffer {  // n zeros, aligned to a cache line; or nothing
+ public:
+  Buffer() = default;
+  explicit Buffer(int64_t n) : data_(static_cast<T*>(std::aligned_alloc(64, (n * sizeof(T) + 127) / 64 * 64))) {
+    if (!data_) throw std::bad_alloc();
+    std::memset(data_.get(), 0, n * sizeof(T));
+  }
+  T* get() const { return data_.get(); }
+
+ private:
+  std::unique_ptr<T, Free> data_;
+};
+
+// The order in which n rows come, batch after batch, each in chunks; as they lie in memory where `index` is null.
+struct Order {
+  const int64_t* index;
+  int64_t n, batch;
+
+  Batch at(int64_t first) const {  // the chunk that begins there; of 0 rows past the end
+    return {index ? index + first : nullptr, first, std::min({CHUNK, batch - first % batch, n - first})};
+  }
+  Batch after(const Batch& chunk) const { return at(chunk.first + chunk.rows); }
+  int64_t end(int64_t first) const { return std::min(first + batch, n); }  // of the batch that begins there
+};
+struct Turn {  // one batch of a training: its first row in the order, the epoch, and its number in that
+  int64_t first;
+  uint64_t epoch;
+  int64_t step;
+};
+
+// An objective as the kernels take it.
+template <class T>
+struct Aim {
+  std::vector<T> constants;
+  Criterion<T> criterion;
+  T label_scale, label_shift;  // (68)
+
+  Aim(const Network& net, const Objective& objective)
+      : constants(objective.constants.begin(), objective.constants.end()) {
+    const int64_t outputs = net.layers.back().out, classes = objective.loss == Loss::cross_entropy ? outputs : 2;
+    criterion = {objective.loss, constants.data(), objective.loss == Loss::gaussian ? outputs / 2 : outputs};
+    label_scale = T(1 - objective.smoothing);
+    label_shift = T(objective.smoothing / double(classes));
+  }
+};
+
+// Asks every thirty milliseconds or so: looks at the clock once in some millions of operations, whatever a step takes.
+class Watch {
+ public:
+  explicit Watch(const Interrupted& interrupted) : interrupted_(interrupted) {}
+  bool stop(double flops) {
+    flops_ += flops;
+    if (!interrupted_ || flops_ < 2e7) return false;
+    flops_ = 0;
+    auto now = std::chrono::steady_clock::now();
+    if (now - last_ < std::chrono::milliseconds(30)) return false;
+    last_ = now;
+    return interrupted_();
+  }
+
+ private:
+  const Interrupted& interrupted_;
+  double flops_ = 0;
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+// Threads in step: a barrier at which the first may say that all are to stop.
+class Meeting {
+ public:
+  Meeting(int threads, const Interrupted& interrupted) : barrier(threads), watch_(interrupted) {}
+
+  Barrier barrier;
+
+  // Thread t's number of meetings so far is `meetings`. Two places to say stop take turns: one is written again only after
+  // the meeting between, when all have read it. False when it is over.
+  bool meet(int t, unsigned& meetings, double flops) {
+    std::atomic<bool>& stop = stop_[meetings++ % 2];
+    if (t == 0 && watch_.stop(flops)) stop = true;
+    barrier.wait();
+    return !stop;
+  }
+  void diverge() { diverged_ = true; }
+  Ending ending() const {
+    return diverged_ ? Ending::diverged : stop_[0] || stop_[1] ? Ending::interrupted : Ending::finished;
+  }
+
+ private:
+  Watch watch_;
+  std::atomic<bool> stop_[2] = {false, false}, diverged_ = false;
+};
+
+// Memory that lives as long as its owner, zeros in pieces of any type: small ones are cut from one block, for to ask the
+// system for each takes as long as a small network's work. No two share a cache line.
+class Memory {
+ public:
+  template <class N>
+  N* take(int64_t n) {
+    const int64_t bytes = (n * int64_t(sizeof(N)) + 127) / 128 * 128;
+    if (bytes > left_) {
+      left_ = std::max(bytes, BLOCK);
+      blocks_.emplace_back(static_cast<char*>(std::aligned_alloc(128, left_)));
+      next_ = blocks_.back().get();
+      if (!next_) throw std::bad_alloc();
+    }
+    char* piece = next_;
+    next_ += bytes, left_ -= bytes;
+    return static_cast<N*>(std::memset(piece, 0, bytes));
+  }
+
+ private:
+  static constexpr int64_t BLOCK = 32 * 1024;
+  std::vector<std::unique_ptr<char, Free>> blocks_;
+  char* next_ = nullptr;
+  int64_t left_ = 0;
+};
+
+bool every_thread();  // see use_every_thread
+
+}  // namespace chainrule

@@ -1,0 +1,250 @@
+// What a network answers, and how the answer depends on its inputs and parameters: passes in columns, each thread with its
+// share of the rows. Numbers in brackets are those of docs/derivation.md.
+#include "column_pass.hpp"
+
+namespace chainrule {
+
+namespace {
+
+// Rows a pass takes at once: what passes through the layers stays in the caches.
+constexpr int64_t PORTION = 64;
+// Up to so many rows are multiplied as they are: to turn them into columns would take longer.
+constexpr int64_t FEW = 8;
+
+// f(hand, batch) for portions of n rows, each thread its share, with a hand of its own that make(memory) has given it.
+template <class Make, class F>
+void each_portion(int64_t n, double work, int threads, const Interrupted& interrupted, const Make& make, const F& f) {
+  const int64_t portions = (n + PORTION - 1) / PORTION;
+  if (!every_thread()) threads = int(std::clamp(double(n) * work / (8 * BARRIER), 1., double(threads)));
+  Memory memory;
+  std::vector<decltype(make(memory))> hands;
+  for (int t = 0; t < threads; t++) hands.push_back(make(memory));
+  std::atomic<bool> stop = false;
+  Watch watch(interrupted);
+  run_together(threads, [&](int t) {
+    auto [begin, end] = share(portions, t, threads);
+    for (int64_t first = begin * PORTION; first < std::min(end * PORTION, n) && !stop; first += PORTION) {
+      const int64_t rows = std::min(PORTION, n - first);
+      f(hands[t], Batch{nullptr, first, rows});
+      if (t == 0 && watch.stop(work * double(rows) * threads)) stop = true;
+    }
+  });
+}
+
+// A few rows, as they are; only what the softmax needs is turned.
+template <class T>
+void predict_few(const Kernels<T>& kernels, const Network& net, const T* theta, const Rows& x, int64_t n, T* Z) {
+  const int64_t stride = net.padded(n), outputs = net.layers.back().out;
+  const bool soft = net.layers.back().activation == Activation::softmax;
+  constexpr int64_t LITTLE = 4096;  // a small network's values need no allocation
+  const int64_t size = n * net.widest;
+  alignas(64) T held[LITTLE];
+  Buffer<T> memory = 2 * size > LITTLE ? Buffer<T>(2 * size) : Buffer<T>(), turned;
+  T *in = memory.get() ? memory.get() : held, *out = in + size;
+  const T* A = in;
+  int64_t gap = x.columns;
+  if (x.source == SOURCE<T> && x.column_stride == 1) {
+    A = static_cast<const T*>(x.data);
+    gap = x.row_stride;
+  } else {
+    turned = Buffer<T>(x.columns * stride);
+    kernels.gather_columns(x, {nullptr, 0, n}, T(1), T(0), stride, turned.get());
+    kernels.scatter_columns(turned.get(), stride, n, x.columns, gap, 1, in);
+  }
+  for (const Layer& layer : net.layers) {
+    kernels.forward_rows(layer, theta, net.flat_size, A, gap, n, out);
+    gap = net.padded(layer.out);
+    if (layer.activation != Activation::softmax) kernels.activate(layer.activation, n * gap, out, nullptr);
+    A = out;
+    std::swap(in, out);
+  }
+  if (soft) {
+    turned = Buffer<T>(outputs * stride);
+    kernels.gather_columns({A, SOURCE<T>, gap, 1, outputs}, {nullptr, 0, n}, T(1), T(0), stride, turned.get());
+    kernels.softmax_columns(outputs, n, stride, turned.get());
+    kernels.scatter_columns(turned.get(), stride, n, outputs, outputs, 1, Z);
+  } else {
+    for (int64_t row = 0; row < n; row++) std::copy_n(A + row * gap, outputs, Z + row * outputs);
+  }
+}
+
+// Derivatives of the outputs: the forward pass, kept with all its slopes, and memory for two layers' derivatives.
+template <class T>
+struct Derivatives {
+  ColumnForward<T> forward;
+  T *now, *next;
+
+  Derivatives(const Kernels<T>& kernels, const Network& net, int64_t rows, Memory& memory)
+      : forward(kernels, net, rows, ColumnForward<T>::Keep::slopes, memory),
+        now(memory.take<T>(net.widest * forward.stride)),
+        next(memory.take<T>(net.widest * forward.stride)) {}
+
+  const Layer& layer(size_t l) const { return forward.net.layers[l]; }
+  bool softmax() const { return forward.net.layers.back().activation == Activation::softmax; }
+
+  // (82) ∂z/∂x_j: forward, from the first layer's weights of that input on. The column of ones stands for ∂x_j/∂x_j.
+  const T* along(const T* theta, int64_t j, int64_t rows) {
+    const auto& [kernels, net, stride, values, slopes] = forward;
+    const T* ones = values[0] + net.layers[0].in * stride;
+    for (size_t l = 0; l < net.layers.size(); l++) {
+      const T* W = theta + layer(l).flat + (l ? 0 : j);
+      kernels.product_columns(W, layer(l).in, 1, nullptr, layer(l).out, l ? layer(l).in : 1, l ? now : ones, rows,
+                              stride, next);
+      if (l + 1 == net.layers.size() && softmax())
+        kernels.softmax_slope(layer(l).out, rows, stride, values.back(), next);
+      else kernels.times_slope(layer(l).activation, layer(l).out * stride, nullptr, slopes[l], next);
+      std::swap(now, next);
+    }
+    return now;
+  }
+  // (83) ∂z_k/∂p of each layer, backward: take(l, it), and at the end ∂z_k/∂x where that is wanted.
+  template <class F>
+  const T* back(const T* theta, int64_t k, int64_t rows, bool to_inputs, const F& take) {
+    const auto& [kernels, net, stride, values, slopes] = forward;
+    const size_t last = net.layers.size() - 1;
+    const int64_t outputs = layer(last).out;
+    std::fill_n(now, outputs * stride, T(0));
+    if (softmax()) std::fill_n(now + k * stride, stride, T(1));
+    else std::copy_n(slopes[last] + k * stride, stride, now + k * stride);
+    if (softmax()) kernels.softmax_slope(outputs, rows, stride, values.back(), now);
+    for (size_t l = last + 1; l-- > 0;) {
+      take(l, now);
+      if (l == 0 && !to_inputs) break;
+      const bool single = l == last && !softmax();  // ∂z_k/∂q is 0 but for q_k
+      kernels.product_columns(theta + layer(l).flat + (single ? k * layer(l).in : 0), 1, layer(l).in, nullptr,
+                              layer(l).in, single ? 1 : layer(l).out, single ? now + k * stride : now, rows, stride,
+                              next);
+      if (l > 0) kernels.times_slope(layer(l - 1).activation, layer(l).in * stride, nullptr, slopes[l - 1], next);
+      std::swap(now, next);
+    }
+    return now;
+  }
+};
+
+}  // namespace
+
+template <class T>
+void predict(const InstructionSet& set, const Network& net, const T* theta, const Rows& x, int64_t n, T* Z, int threads,
+             const Interrupted& interrupted) {
+  using Forward = ColumnForward<T>;
+  const Kernels<T>& kernels = kernels_of<T>(set);
+  const int64_t outputs = net.layers.back().out;
+  if (n <= FEW) return predict_few(kernels, net, theta, x, n, Z);
+  each_portion(
+      n, 2 * net.work, threads, interrupted,
+      [&](Memory& memory) { return Forward(kernels, net, std::min(n, PORTION), Forward::Keep::nothing, memory); },
+      [&](const Forward& forward, const Batch& batch) {
+        forward.run(theta, x, batch);
+        forward.finish(batch.rows);
+        kernels.scatter_columns(forward.values.back(), forward.stride, batch.rows, outputs, outputs, 1,
+                                Z + batch.first * outputs);
+      });
+}
+
+template <class T>
+double mean_loss(const InstructionSet& set, const Network& net, const T* theta, const Data<T>& data,
+                 const Objective& objective, int threads, const Interrupted& interrupted) {
+  struct Hand {
+    ColumnForward<T> forward;
+    T *labels, *weights;
+  };
+  const Kernels<T>& kernels = kernels_of<T>(set);
+  const Layer& last = net.layers.back();
+  const Aim<T> aim(net, objective);
+  Buffer<double> row_loss(data.n);
+  each_portion(
+      data.n, 2 * net.work, threads, interrupted,
+      [&](Memory& memory) {
+        ColumnForward<T> forward(kernels, net, std::min(data.n, PORTION), ColumnForward<T>::Keep::nothing, memory);
+        const int64_t stride = forward.stride;
+        return Hand{std::move(forward), memory.take<T>(net.widest * stride), memory.take<T>(stride)};
+      },
+      [&](const Hand& hand, const Batch& batch) {
+        const ColumnForward<T>& forward = hand.forward;
+        forward.run(theta, data.x, batch);
+        kernels.gather_columns(data.labels, batch, aim.label_scale, aim.label_shift, forward.stride, hand.labels);
+        kernels.loss_columns(last.activation, aim.criterion, last.out, batch.rows, forward.stride, hand.labels,
+                             data.weight ? data.weight + batch.first : nullptr, T(1), forward.values.back(),
+                             row_loss.get() + batch.first);
+      });
+  double sum = 0;
+  for (int64_t i = 0; i < data.n; i++) sum += row_loss.get()[i];
+  return sum / double(data.n);
+}
+
+template <class T>
+void jacobian(const InstructionSet& set, const Network& net, const T* theta, const Rows& x, int64_t n, T* J,
+              int threads, const Interrupted& interrupted) {
+  const Kernels<T>& kernels = kernels_of<T>(set);
+  const Layer &first = net.layers.front(), &last = net.layers.back();
+  const int64_t d = first.in, outputs = last.out;
+  // In either direction a layer at the other end needs no product.
+  const double forward = double(d) * (net.work - double(first.in) * first.out);
+  const double backward = double(outputs) * (net.work - double(last.in) * last.out);
+  const bool along = forward < backward;
+  each_portion(
+      n, 2 * (net.work + std::min(forward, backward)), threads, interrupted,
+      [&](Memory& memory) { return Derivatives<T>(kernels, net, std::min(n, PORTION), memory); },
+      [&](Derivatives<T>& derivatives, const Batch& batch) {
+        const int64_t rows = batch.rows, stride = derivatives.forward.stride;
+        derivatives.forward.run(theta, x, batch);
+        derivatives.forward.finish(rows);
+        T* to = J + batch.first * outputs * d;
+        for (int64_t j = 0; j < d && along; j++)
+          kernels.scatter_columns(derivatives.along(theta, j, rows), stride, rows, outputs, outputs * d, d, to + j);
+        for (int64_t k = 0; k < outputs && !along; k++)
+          kernels.scatter_columns(derivatives.back(theta, k, rows, true, [](size_t, const T*) {}), stride, rows, d,
+                                  outputs * d, 1, to + k * d);
+      });
+}
+
+template <class T>
+void parameter_jacobian(const InstructionSet& set, const Network& net, const T* theta, const Rows& x, int64_t n, T* J,
+                        int threads, const Interrupted& interrupted) {
+  struct Hand {
+    Derivatives<T> derivatives;
+    T *A, *D;  // a layer's inputs and derivatives, (rows, units)
+  };
+  const Kernels<T>& kernels = kernels_of<T>(set);
+  const int64_t outputs = net.layers.back().out, size = net.flat_size;
+  each_portion(
+      n, 2 * double(outputs) * (net.work + double(size)), threads, interrupted,
+      [&](Memory& memory) {
+        Derivatives<T> derivatives(kernels, net, std::min(n, PORTION), memory);
+        const int64_t n_values = net.widest * derivatives.forward.stride;
+        return Hand{std::move(derivatives), memory.take<T>(n_values), memory.take<T>(n_values)};
+      },
+      [&](Hand& hand, const Batch& batch) {
+        ColumnForward<T>& forward = hand.derivatives.forward;
+        const int64_t rows = batch.rows;
+        forward.run(theta, x, batch);
+        forward.finish(rows);
+        for (int64_t k = 0; k < outputs; k++)
+          hand.derivatives.back(theta, k, rows, false, [&](size_t l, const T* dP) {
+            const Layer& layer = net.layers[l];
+            kernels.scatter_columns(forward.values[l], forward.stride, rows, layer.in, layer.in, 1, hand.A);
+            kernels.scatter_columns(dP, forward.stride, rows, layer.out, layer.out, 1, hand.D);
+            for (int64_t row = 0; row < rows; row++) {  // (85)
+              T* to = J + ((batch.first + row) * outputs + k) * size;
+              const T *a = hand.A + row * layer.in, *dp = hand.D + row * layer.out;
+              for (int64_t o = 0; o < layer.out; o++)
+                for (int64_t i = 0; i < layer.in; i++) to[layer.flat + o * layer.in + i] = dp[o] * a[i];
+              std::copy_n(dp, layer.out, to + layer.flat_bias());
+            }
+          });
+      });
+}
+
+#define CHAINRULE_INSTANTIATE(T)                                                                                    \
+  template void predict(const InstructionSet&, const Network&, const T*, const Rows&, int64_t, T*, int,             \
+                        const Interrupted&);                                                                        \
+  template void jacobian(const InstructionSet&, const Network&, const T*, const Rows&, int64_t, T*, int,            \
+                         const Interrupted&);                                                                       \
+  template void parameter_jacobian(const InstructionSet&, const Network&, const T*, const Rows&, int64_t, T*, int,  \
+                                   const Interrupted&);                                                             \
+  template double mean_loss(const InstructionSet&, const Network&, const T*, const Data<T>&, const Objective&, int, \
+                            const Interrupted&);
+CHAINRULE_INSTANTIATE(float)
+CHAINRULE_INSTANTIATE(double)
+
+}  // namespace chainrule

@@ -1,0 +1,191 @@
+// A training without Python: the core alone, for processors that the tests reach only by cross-compiling. It prints the
+// instruction set, then the SHA-256 of the trained parameters, which must be that of `History.hash` on any other machine.
+//
+//   training sizes=20,30,10 activations=sigmoid,sigmoid dtype=float32 loss=half_squared_error step=descent batch_size=10 ...
+//   training evaluate=tanh dtype=float64        the hash of an activation's values and slopes over many arguments
+//
+// test_engines.py calls it with the recipes that it trains from Python; numbers are in decimal or hexadecimal.
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "../core/dispatch.hpp"
+#include "../core/random.hpp"
+#include "../core/train.hpp"
+
+using namespace chainrule;
+
+// ---- SHA-256 (FIPS 180-4) ----------------------------------------------------------------------------------------------
+
+static uint32_t turn(uint32_t x, int n) { return x >> n | x << (32 - n); }
+// The first 32 bits of the fractional parts of the roots of the first primes.
+static std::vector<uint32_t> fractions(int count, double power) {
+  std::vector<uint32_t> bits;
+  for (int p = 2; int(bits.size()) < count; p++) {
+    bool prime = true;
+    for (int d = 2; d * d <= p; d++) prime = prime && p % d;
+    const long double root = std::pow((long double)p, (long double)power);
+    if (prime) bits.push_back(uint32_t((root - std::floor(root)) * 4294967296.0L));
+  }
+  return bits;
+}
+static std::string sha256(std::string bytes) {
+  const std::vector<uint32_t> k = fractions(64, 1 / 3.L);
+  std::vector<uint32_t> h = fractions(8, 1 / 2.L);
+  const uint64_t length = 8 * bytes.size();
+  bytes += '\x80';
+  while (bytes.size() % 64 != 56) bytes += '\0';
+  for (int i = 56; i >= 0; i -= 8) bytes += char(length >> i);
+  for (size_t block = 0; block < bytes.size(); block += 64) {
+    uint32_t w[64];
+    for (int i = 0; i < 16; i++) {
+      w[i] = 0;
+      for (int j = 0; j < 4; j++) w[i] = w[i] << 8 | uint8_t(bytes[block + 4 * i + j]);
+    }
+    for (int i = 16; i < 64; i++)
+      w[i] = w[i - 16] + (turn(w[i - 15], 7) ^ turn(w[i - 15], 18) ^ w[i - 15] >> 3) + w[i - 7] +
+             (turn(w[i - 2], 17) ^ turn(w[i - 2], 19) ^ w[i - 2] >> 10);
+    uint32_t v[8];
+    std::copy(h.begin(), h.end(), v);
+    for (int i = 0; i < 64; i++) {
+      const uint32_t one =
+          v[7] + (turn(v[4], 6) ^ turn(v[4], 11) ^ turn(v[4], 25)) + ((v[4] & v[5]) ^ (~v[4] & v[6])) + k[i] + w[i];
+      const uint32_t two =
+          (turn(v[0], 2) ^ turn(v[0], 13) ^ turn(v[0], 22)) + ((v[0] & v[1]) ^ (v[0] & v[2]) ^ (v[1] & v[2]));
+      for (int j = 7; j > 0; j--) v[j] = v[j - 1];
+      v[4] += one, v[0] = one + two;
+    }
+    for (int i = 0; i < 8; i++) h[i] += v[i];
+  }
+  std::string text;
+  for (uint32_t word : h) {
+    char digits[9];
+    std::snprintf(digits, sizeof digits, "%08x", unsigned(word));
+    text += digits;
+  }
+  return text;
+}
+
+// ---- arguments ----------------------------------------------------------------------------------------------------------
+
+static std::map<std::string, std::string> given;
+
+static std::vector<std::string> words(const std::string& name) {
+  std::vector<std::string> parts;
+  std::stringstream text(given[name]);
+  for (std::string part; std::getline(text, part, ',');) parts.push_back(part);
+  return parts;
+}
+static std::vector<double> numbers(const std::string& name) {
+  std::vector<double> values;
+  for (const auto& word : words(name)) values.push_back(std::strtod(word.c_str(), nullptr));
+  return values;
+}
+static double number(const std::string& name) { return std::strtod(given[name].c_str(), nullptr); }
+template <class E>
+static E named(const std::string& name, std::initializer_list<const char*> names) {
+  int i = 0;
+  for (const char* n : names) {
+    if (name == n) return E(i);
+    i++;
+  }
+  std::fprintf(stderr, "%s is not known\n", name.c_str());
+  std::exit(2);
+}
+static Activation activation_named(const std::string& name) {
+  return named<Activation>(name, {"identity", "sigmoid", "tanh", "relu", "softplus", "silu", "gelu", "exp", "softmax"});
+}
+
+// ---- the two things it does ---------------------------------------------------------------------------------------------
+
+// Random numbers of [0, 1), as generator.py's `uniform`.
+static double uniform(const Stream& stream, int64_t i) {
+  return double(stream.bits(uint64_t(i)) >> 11) * std::ldexp(1., -53);
+}
+
+template <class T>
+static std::string evaluated(const InstructionSet& set) {
+  std::vector<T> x, y, slope;
+  for (int i = -4000; i <= 4000; i++) x.push_back(T(i) / T(128)), x.push_back(T(i) * T(i) * T(i) / T(1e9));
+  y.resize(x.size()), slope.resize(x.size());
+  kernels_of<T>(set).evaluate(activation_named(given["evaluate"]), int64_t(x.size()), x.data(), y.data(), slope.data());
+  const auto bytes = [](const std::vector<T>& v) {
+    return std::string(reinterpret_cast<const char*>(v.data()), v.size() * sizeof(T));
+  };
+  return bytes(y) + bytes(slope);
+}
+
+template <class T>
+static std::string trained(const InstructionSet& set) {
+  std::vector<int64_t> sizes;
+  for (double size : numbers("sizes")) sizes.push_back(int64_t(size));
+  std::vector<Activation> activations;
+  for (const auto& name : words("activations")) activations.push_back(activation_named(name));
+  const Network net(sizes, activations, kernels_of<T>(set).width);
+  const Objective objective{
+      named<Loss>(given["loss"], {"half_squared_error", "huber", "quantile", "binary_cross_entropy", "cross_entropy",
+                                  "poisson", "gaussian"}),
+      numbers("constants"), number("smoothing"), number("l2")};
+  const Settings settings{
+      objective,
+      named<Step>(given["step"], {"", "descent", "momentum", "nesterov", "adam", "rmsprop", "rprop"}),
+      int64_t(number("batch_size")),
+      number("momentum"),
+      number("beta1"),
+      number("beta2"),
+      number("epsilon"),
+      number("weight_decay"),
+      number("clip"),
+      number("max_norm"),
+      numbers("dropout"),
+      number("shuffle") != 0,
+      std::strtoull(given["seed"].c_str(), nullptr, 10)};
+  const std::vector<double> rates = numbers("rates");
+
+  // The network's initial values, (60) and (61), and the examples of test_engines.py.
+  std::vector<T> theta(net.flat_size), velocity(net.flat_size), square(net.flat_size);
+  const uint64_t initial = std::strtoull(given["initial"].c_str(), nullptr, 10);
+  for (size_t l = 0; l < net.layers.size(); l++) {
+    const Layer& layer = net.layers[l];
+    const bool glorot = layer.activation <= Activation::tanh || layer.activation >= Activation::exp;
+    const double bound = std::sqrt(6 / double(glorot ? layer.in + layer.out : layer.in));
+    const Stream stream(initial, l);
+    for (int64_t i = 0; i < layer.in * layer.out; i++) theta[layer.flat + i] = T(bound * (2 * uniform(stream, i) - 1));
+  }
+  if (settings.step == Step::rprop) square.assign(net.flat_size, T(rates[0]));
+  const int64_t n = int64_t(number("rows")), d = sizes.front(), k = int64_t(number("labels"));
+  std::vector<T> X(n * d), L(n * k);
+  const Stream inputs(0, 0), labels(0, 1);
+  for (int64_t i = 0; i < n * d; i++) X[i] = T(4 * uniform(inputs, i) - 2);
+  for (int64_t i = 0; i < n * k; i++) L[i] = T(uniform(labels, i));
+  if (objective.loss == Loss::cross_entropy)  // one class, where the number is largest
+    for (T* row = L.data(); row < L.data() + n * k; row += k) {
+      const int64_t best = std::max_element(row, row + k) - row;
+      for (int64_t j = 0; j < k; j++) row[j] = j == best;
+    }
+  const Source source = sizeof(T) == 4 ? Source::float32 : Source::float64;
+  const Data<T> data{{X.data(), source, d, 1, d}, {L.data(), source, k, 1, k}, n, nullptr};
+  double powers[2] = {1, 1};
+  run_epochs<T>(set, net, theta.data(), {velocity.data(), square.data(), powers, 0}, data, settings,
+                {rates.data(), int64_t(rates.size())}, int64_t(number("epochs")), int(number("threads")), nullptr);
+  return std::string(reinterpret_cast<const char*>(theta.data()), theta.size() * sizeof(T));
+}
+
+int main(int count, char** arguments) {
+  for (int i = 1; i < count; i++) {
+    const std::string text = arguments[i];
+    given[text.substr(0, text.find('='))] = text.substr(text.find('=') + 1);
+  }
+  use_every_thread(true);
+  for (const InstructionSet* set : runnable()) {
+    const bool wide = given["dtype"] == "float64", values = given.count("evaluate");
+    const std::string bytes = values ? (wide ? evaluated<double>(*set) : evaluated<float>(*set))
+                                     : (wide ? trained<double>(*set) : trained<float>(*set));
+    std::printf("%s %s\n", set->name, sha256(bytes).c_str());
+  }
+}
