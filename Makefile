@@ -10,7 +10,7 @@ help:
 	@echo "make demo      learn handwritten digits, watch it, and keep the model"
 	@echo "make test      the default tests, within five minutes"
 	@echo "make test-all  the slow ones too"
-	@echo "make bench     speed beside PyTorch, JAX and scikit-learn"
+	@echo "make bench     speed beside JAX, PyTorch and scikit-learn, under 40 minutes; BENCH=\"--help\" for parts of it"
 	@echo "make lint      ruff, mypy, clang-format"
 	@echo "make pictures  draw the README's picture anew"
 
