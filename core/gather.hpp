@@ -112,26 +112,56 @@ void scatter_columns(const T* C, int64_t stride, int64_t rows, int64_t units, in
     for (int64_t u = 0; u < units; u++) Z[row * row_stride + u * unit_stride] = C[u * stride + row];
 }
 
-// f(flat, packed, n, gap): n numbers of the weights and of the bias that lie `gap` apart in the packed vector.
+// f(flat, packed, n, gap): n numbers of the weights and of the bias, of outputs from `first` on, that lie `gap` apart in the
+// packed vector.
 template <class T, class F>
-CHAINRULE_INLINE void each_row(const Layer& layer, const F& f) {
+CHAINRULE_INLINE void each_row(const Layer& layer, int64_t first, const F& f) {
   constexpr int W = WIDTH<T>;
-  for (int64_t o = 0; o < layer.out; o++) {
+  for (int64_t o = first; o < layer.out; o++) {
     const int64_t row = layer.flat + o * layer.in;
     if (layer.narrow) f(row, layer.packed + o * padded<T>(layer.in), layer.in, 1);
     else f(row, layer.packed + o / W * layer.in * W + o % W, layer.in, W);
-    f(layer.flat_bias() + o, layer.bias + o, 1, 1);
   }
+  for (int64_t o = 0; o < layer.out; o++) f(layer.flat_bias() + o, layer.bias + o, 1, 1);
+}
+// f(flat, packed) for squares of LANES outputs by LANES inputs, the last of a row beside the end; how many outputs they cover.
+template <class T, class F>
+CHAINRULE_INLINE int64_t each_square(const Layer& layer, const F& f) {
+  constexpr int L = LANES<T>, W = WIDTH<T>;
+  if (layer.narrow || layer.in < L) return 0;
+  const int64_t whole = layer.out / L * L;
+  for (int64_t o = 0; o < whole; o += L)
+    for (int64_t k = 0; k < layer.in; k += L) {
+      const int64_t i = least(k, layer.in - L);
+      f(layer.flat + o * layer.in + i, layer.packed + o / W * layer.in * W + i * W + o % W);
+    }
+  return whole;
 }
 template <class T>
 void pack(const Layer& layer, const T* flat, T* packed) {
-  each_row<T>(layer, [&](int64_t from, int64_t to, int64_t n, int64_t gap) INLINE_LAMBDA {
+  constexpr int L = LANES<T>, W = WIDTH<T>;
+  const int64_t done = each_square<T>(layer, [&](int64_t from, int64_t to) INLINE_LAMBDA {
+    const T* rows[L];
+    for (int j = 0; j < L; j++) rows[j] = flat + from + j * layer.in;
+    Vec<T> v[L];
+    load_turned(rows, 0, v);
+    EACH (i, L) store<T>(packed + to + i * W, v[i]);
+  });
+  each_row<T>(layer, done, [&](int64_t from, int64_t to, int64_t n, int64_t gap) INLINE_LAMBDA {
     for (int64_t i = 0; i < n; i++) packed[to + i * gap] = flat[from + i];
   });
 }
 template <class T>
 void unpack(const Layer& layer, const T* packed, T* flat) {
-  each_row<T>(layer, [&](int64_t to, int64_t from, int64_t n, int64_t gap) INLINE_LAMBDA {
+  constexpr int L = LANES<T>, W = WIDTH<T>;
+  const int64_t done = each_square<T>(layer, [&](int64_t to, int64_t from) INLINE_LAMBDA {
+    const T* rows[L];
+    for (int i = 0; i < L; i++) rows[i] = packed + from + i * W;
+    Vec<T> v[L];
+    load_turned(rows, 0, v);
+    EACH (j, L) store<T>(flat + to + j * layer.in, v[j]);
+  });
+  each_row<T>(layer, done, [&](int64_t to, int64_t from, int64_t n, int64_t gap) INLINE_LAMBDA {
     for (int64_t i = 0; i < n; i++) flat[to + i] = packed[from + i * gap];
   });
 }

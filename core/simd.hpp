@@ -291,39 +291,18 @@ CHAINRULE_INLINE void exchange(Vec<T>& a, Vec<T>& b, Order<J...>) {
   b = shuffle<(J & D ? L + J : J + D)...>(a, b);
   a = upper;
 }
-// Pieces of 16 bytes, `at` numbers into every gap-th row, laid beside each other.
-template <class T>
-CHAINRULE_INLINE Vec<T> pieces(const T* const* rows, int gap, int64_t at) {
-#if CHAINRULE_VECTOR_BYTES == 64 && defined(__AVX512F__)
-  auto piece = [&](int g) INLINE_LAMBDA { return _mm_loadu_ps(reinterpret_cast<const float*>(rows[g * gap] + at)); };
-  // Loads that broadcast under a mask: no work for the one unit that shuffles.
-  __m512 v = _mm512_broadcast_f32x4(piece(0));
-  v = _mm512_mask_broadcast_f32x4(v, 0x00f0, piece(1));
-  v = _mm512_mask_broadcast_f32x4(v, 0x0f00, piece(2));
-  return (Vec<T>)_mm512_mask_broadcast_f32x4(v, 0xf000, piece(3));
-#elif CHAINRULE_VECTOR_BYTES == 32 && defined(__AVX__)
-  auto piece = [&](int g) INLINE_LAMBDA { return _mm_loadu_ps(reinterpret_cast<const float*>(rows[g * gap] + at)); };
-  return (Vec<T>)_mm256_insertf128_ps(_mm256_castps128_ps256(piece(0)), piece(1), 1);
-#elif CHAINRULE_VECTOR_BYTES == 16
-  return load<T>(rows[0] + at);
-#else
-  constexpr int C = 16 / sizeof(T);
-  T lanes[LANES<T>];
-  for (int i = 0; i < LANES<T>; i++) lanes[i] = rows[i / C * gap][at + i % C];
-  return load<T>(lanes);
-#endif
+// v[i][j] becomes v[j][i].
+template <class T, int D = 1>
+CHAINRULE_INLINE void transpose(Vec<T> (&v)[LANES<T>]) {
+  EACH (i, LANES<T>)
+    if ((i & D) == 0) exchange<D, T>(v[i], v[i + D], typename Ascending<LANES<T>>::type{});
+  if constexpr (2 * D < LANES<T>) transpose<T, 2 * D>(v);
 }
-// A square of LANES x LANES numbers, turned: v[j][i] = rows[i][at + j]. Loading pieces of 16 bytes does half of the turning, and
-// the rest stays within them: half the shuffles of turning whole rows, or fewer.
+// A square of LANES x LANES numbers, turned: v[j][i] = rows[i][at + j].
 template <class T>
 CHAINRULE_INLINE void load_turned(const T* const (&rows)[LANES<T>], int64_t at, Vec<T> (&v)[LANES<T>]) {
-  constexpr int L = LANES<T>, C = 16 / sizeof(T);
-  EACH (i, L) v[i] = pieces<T>(rows + i % C, C, at + i / C * C);
-  EACH (i, L)
-    if ((i & 1) == 0) exchange<1, T>(v[i], v[i + 1], typename Ascending<L>::type{});
-  if constexpr (C == 4)
-    EACH (i, L)
-      if ((i & 2) == 0) exchange<2, T>(v[i], v[i + 2], typename Ascending<L>::type{});
+  EACH (i, LANES<T>) v[i] = load(rows[i] + at);
+  transpose<T>(v);
 }
 
 // A panel is two vectors wide: a forward tile then needs one broadcast for two multiply-adds.
