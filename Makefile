@@ -3,13 +3,14 @@
 PYTHON ?= python3
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard core/*)
 
-.PHONY: demo test test-all bench lint format pictures clean
+.PHONY: demo test test-all sanitize bench lint format pictures clean
 .DEFAULT_GOAL := help
 .PHONY: help
 help:
 	@echo "make demo      learn handwritten digits, watch it, and keep the model"
 	@echo "make test      the default tests, within five minutes"
 	@echo "make test-all  the slow ones too"
+	@echo "make sanitize  the engine's tests under AddressSanitizer and UBSan"
 	@echo "make bench     speed beside JAX, PyTorch and scikit-learn, under 40 minutes; BENCH=\"--help\" for parts of it"
 	@echo "make lint      ruff, mypy, clang-format"
 	@echo "make pictures  draw the README's picture anew"
@@ -22,6 +23,14 @@ test: .venv-test/installed
 
 test-all: .venv-test/installed
 	.venv-test/bin/python -m pytest -m "slow or not slow"
+
+# Python itself is not built with the sanitizers: their library has to be there before it, and leaks are its own affair. What
+# limits the memory of a process, or counts allocations, cannot run beside them.
+sanitize: .venv-sanitize/installed
+	LD_PRELOAD="$$($${CXX:-g++} -print-file-name=libasan.so) $$($${CXX:-g++} -print-file-name=libubsan.so)" \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+	.venv-sanitize/bin/python -m pytest tests/test_engines.py tests/test_gradients.py \
+	-k "not system_does_not_give and not allocates and not core_alone"
 
 bench: .venv-bench/installed
 	.venv-bench/bin/python benchmarks/bench.py $(BENCH)
@@ -41,11 +50,13 @@ pictures: .venv-test/installed
 	.venv-test/bin/python docs/pictures.py
 
 clean:
-	rm -rf build .venv-demo .venv-test .venv-bench .venv-dev
+	rm -rf build .venv-demo .venv-test .venv-sanitize .venv-bench .venv-dev
 
 # The demo has the package as a user would; the tests an editable one, with the imitated vector widths built in.
 .venv-demo/installed: EXTRA := .
 .venv-test/installed: EXTRA := -e .[test] -C cmake.define.CHAINRULE_TEST_WIDTHS=ON
+.venv-sanitize/installed: EXTRA := -e .[test] -C build-dir=build/sanitize -C cmake.define.CHAINRULE_SANITIZE=ON \
+	-C cmake.define.CHAINRULE_TEST_WIDTHS=ON
 .venv-bench/installed: EXTRA := .[bench]
 .venv-dev/installed: EXTRA := -e .[dev]
 .venv-demo/installed: $(wildcard src/chainrule/*)

@@ -613,3 +613,24 @@ def test_early_stopping_with_classes_of_few_rows():
     labels = [*range(5), *[7] * 15]
     model = Classifier(early_stopping=True, max_iter=3, tol=0, random_state=0).fit(TINY[:20], labels)
     assert len(model.validation_curve_) == 3
+
+
+def test_few_plain_rows_take_the_short_way_to_the_same_answer():
+    """What predict does not hand to scikit-learn's checks is answered alike; what is not plain still meets them."""
+    rng = np.random.default_rng(0)
+    X, y = rng.random((60, 4)), rng.random(60)
+    model = Regressor(hidden_layer_sizes=(5,), max_iter=3, tol=0).fit(X, y)
+    whole = model.predict(np.tile(X, (50, 1)))[:60]  # too many rows for the short way
+    for rows in (X, X.astype(np.float32).astype(np.float64), np.asfortranarray(X), X[::2]):
+        assert model._plain(rows)
+    np.testing.assert_array_equal(model.predict(X), whole)
+    np.testing.assert_array_equal(model.predict(X[:1]), whole[:1])
+    with pytest.raises(ValueError, match="NaN"):
+        model.predict(np.full((1, 4), np.nan))
+    with pytest.raises(ValueError, match="3 features"):
+        model.predict(X[:, :3])
+    with pytest.raises(ValueError, match="1D"):
+        model.predict(X[0])
+    named = Regressor(hidden_layer_sizes=(5,), max_iter=3, tol=0).fit(pd.DataFrame(X, columns=list("abcd")), y)
+    with pytest.warns(UserWarning, match="feature names"):
+        named.predict(X)

@@ -14,11 +14,24 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, ndtr  # the logistic and the normal distribution, without overflow
 
 from chainrule.data import DataError, check_number
 
 Array = npt.NDArray[np.float64]
+
+
+def expit(p: Array) -> Array:
+    """The logistic function, without overflow."""
+    from scipy import special  # when first used: its import takes longer than that of all the rest
+
+    return np.asarray(special.expit(p))
+
+
+def ndtr(p: Array) -> Array:
+    """The normal distribution Φ."""
+    from scipy import special
+
+    return np.asarray(special.ndtr(p))
 
 
 @dataclass(frozen=True)
