@@ -55,8 +55,7 @@ clean:
 # The demo has the package as a user would; the tests an editable one, with the imitated vector widths built in.
 .venv-demo/installed: EXTRA := .
 .venv-test/installed: EXTRA := -e .[test] -C cmake.define.CHAINRULE_TEST_WIDTHS=ON
-.venv-sanitize/installed: EXTRA := -e .[test] -C build-dir=build/sanitize -C cmake.define.CHAINRULE_SANITIZE=ON \
-	-C cmake.define.CHAINRULE_TEST_WIDTHS=ON
+.venv-sanitize/installed: EXTRA := -e .[test] -C build-dir=build/sanitize -C cmake.define.CHAINRULE_SANITIZE=ON
 .venv-bench/installed: EXTRA := .[bench]
 .venv-dev/installed: EXTRA := -e .[dev]
 .venv-demo/installed: $(wildcard src/chainrule/*)

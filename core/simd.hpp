@@ -31,6 +31,7 @@ struct Simd<float> {
   typedef float unaligned __attribute__((vector_size(CHAINRULE_VECTOR_BYTES), aligned(4), may_alias));
   typedef int32_t bits __attribute__((vector_size(CHAINRULE_VECTOR_BYTES), may_alias));
   typedef uint32_t words __attribute__((vector_size(CHAINRULE_VECTOR_BYTES)));
+  typedef uint32_t raw __attribute__((vector_size(CHAINRULE_VECTOR_BYTES), may_alias));
   static constexpr int mantissa = 23, bias = 127;
   static constexpr float round = 12582912.f;  // 1.5 * 2^23: adding it rounds to an integer, held in the low bits
   static constexpr float exp_low = -87.f, exp_high = 88.f;
@@ -42,6 +43,7 @@ struct Simd<double> {
   typedef double unaligned __attribute__((vector_size(CHAINRULE_VECTOR_BYTES), aligned(8), may_alias));
   typedef int64_t bits __attribute__((vector_size(CHAINRULE_VECTOR_BYTES), may_alias));
   typedef uint32_t words __attribute__((vector_size(CHAINRULE_VECTOR_BYTES / 2)));
+  typedef uint64_t raw __attribute__((vector_size(CHAINRULE_VECTOR_BYTES), may_alias));
   static constexpr int mantissa = 52, bias = 1023;
   static constexpr double round = 6755399441055744.;  // 1.5 * 2^52
   static constexpr double exp_low = -708., exp_high = 709.;
@@ -51,6 +53,8 @@ template <class T>
 using Vec = typename Simd<T>::type;
 template <class T>
 using Bits = typename Simd<T>::bits;
+template <class T>
+using Raw = typename Simd<T>::raw;  // the same bits without a sign: their sums may wrap around
 template <class T>
 using Words = typename Simd<T>::words;  // 32 bits a lane
 template <class T>
@@ -202,7 +206,7 @@ CHAINRULE_INLINE Exponential<T> exponential(Vec<T> x) {
   Vec<T> r = fma(n, splat(-S::ln2_high), x);
   r = fma(n, splat(-S::ln2_low), r);
   Vec<T> part = fma(polynomial(r, Table<T>::EXP), r * r, r);
-  Bits<T> scale = ((Bits<T>)shifted << S::mantissa) + (Bits<T>)splat(T(1));
+  Raw<T> scale = ((Raw<T>)shifted << S::mantissa) + (Raw<T>)splat(T(1));
   return {(Vec<T>)scale, part};
 }
 template <class T>
@@ -237,10 +241,9 @@ CHAINRULE_INLINE Vec<T> log1p_unit(Vec<T> u) {
 template <class T>
 CHAINRULE_INLINE Vec<T> log(Vec<T> x) {
   using S = Simd<T>;
-  Bits<T> half_root = (Bits<T>)splat(T(0.70710678118654752));
-  Bits<T> offset = (Bits<T>)x - half_root;
-  Bits<T> exponent = offset >> S::mantissa;
-  Vec<T> m = (Vec<T>)((Bits<T>)x - (exponent << S::mantissa));
+  Raw<T> offset = (Raw<T>)x - (Raw<T>)splat(T(0.70710678118654752));
+  Bits<T> exponent = (Bits<T>)offset >> S::mantissa;
+  Vec<T> m = (Vec<T>)((Raw<T>)x - ((Raw<T>)exponent << S::mantissa));
   Vec<T> n = __builtin_convertvector(exponent, Vec<T>);
   Vec<T> s = (m - splat(T(1))) / (m + splat(T(1)));
   return fma(n, splat(S::ln2_high), fma(n, splat(S::ln2_low), twice_atanh<T>(s)));

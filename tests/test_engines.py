@@ -739,6 +739,34 @@ def test_another_signal_handler_is_heard(native):
     assert run(code).returncode == 7
 
 
+@pytest.mark.parametrize("kind", ["uint8", "memory map", "Fortran"])
+def test_input_is_read_where_it_lies(kind, tmp_path):
+    """The highest resident memory of a training: the input and the parameters, and little more."""
+    make = {
+        "uint8": "np.full((60_000, 784), 7, dtype=np.uint8)",
+        "memory map": f"np.memmap({str(tmp_path / 'X.bin')!r}, dtype='f', mode='w+', shape=(20_000, 784))",
+        "Fortran": "np.zeros((784, 10_000)).T + 0.5",
+    }[kind]
+    done = run(
+        f"""
+        import resource
+        import numpy as np, chainrule
+        peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        net = chainrule.Network([784, 30, 10])
+        few = np.zeros((20, 784), "f")
+        chainrule.train(net, few, np.arange(20) % 10, epochs=1)
+        net.predict(few)
+        before = peak()
+        X = {make}
+        L = np.arange(len(X)) % 10
+        chainrule.train(net, X, L, epochs=2, batch_size=10, validation=(X[:100], L[:100]))
+        net.predict(X)
+        print((peak() - before) / (X.nbytes + net.parameters.nbytes))
+        """
+    )
+    assert 0.5 < float(done.stdout) < 1.3, done.stderr
+
+
 def test_a_step_allocates_nothing(native, tmp_path):
     """malloc is counted over 1 and over 40 epochs of many steps: the difference is a few a call, none a step."""
     (tmp_path / "count.c").write_text(
