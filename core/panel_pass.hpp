@@ -81,7 +81,9 @@ class PanelPass {
       }
     }
     // Fetching rows ahead pays while the next batch fits in the second-level cache beside the weights in use.
-    fetches_ = settings.shuffle && rows * data.x.columns * int64_t(sizeof(T)) <= 128 * 1024;
+    const int64_t row_bytes = rows * data.x.columns * int64_t(sizeof(T)),
+                  weight_bytes = layers[0].in * layers[0].out * int64_t(sizeof(T));
+    fetches_ = settings.shuffle && (row_bytes <= 128 * 1024 || row_bytes + weight_bytes <= 384 * 1024);
   }
 
   // As many of the threads asked for as gain by it: each is to have work for several times the barriers that it waits at,
@@ -92,7 +94,7 @@ class PanelPass {
     int64_t lines = 1;
     for (const Layer& layer : net.layers) {
       work += (&layer == &net.layers.front() ? 4. : 6.) * std::min(rows, CHUNK) * layer.in * layer.out;
-      lines = std::max(lines, layer.out / 16);
+      lines = std::max(lines, (layer.out + 15) / 16);
     }
     const double barriers = std::max(1., 2. * net.layers.size() - 3);  // of a pass
     return int(std::clamp(std::min(work / (4 * BARRIER * barriers), double(lines)), 1., double(asked)));

@@ -267,12 +267,21 @@ void backward(const Layer& layer, const T* packed, const T* dP, int64_t rows, Ra
 
 // ---- (34, 35, 40..46, 62..64): gradient and step -------------------------------------------------------------------------
 
+// A layer of more bytes is not in the second-level cache when its step comes: what a tile will change is fetched beforehand.
+constexpr int64_t FAR = 512 * 1024;
+
 // M inputs x V vectors of outputs: Σ_row A[row][input] D[row][lane], then the step; A and D at the tile's first number.
 // PLAIN, (41) without decay, is done in the registers; for the other rules the sums go through a small buffer.
 template <int M, int V, bool PLAIN, class T>
 CHAINRULE_INLINE void update_tile(const T* A, const T* D, int64_t rows, const Rule<T>& rule, const Parameters<T>& m,
-                                  int64_t at) {
+                                  int64_t at, bool far) {
   constexpr int L = LANES<T>, W = WIDTH<T>;
+  if (far) {
+    const T* const parts[] = {m.theta, m.velocity, m.square};
+    for (const T* part : parts)
+      for (int64_t i = at; i < at + M * W && part; i += W)
+        for (int64_t j = 0; j < V * L; j += LINE / int64_t(sizeof(T))) __builtin_prefetch(part + i + j, 1);
+  }
   Vec<T> sum[M][V] = {};
 #pragma GCC unroll 2
   for (int64_t row = 0; row < rows; row++) {
@@ -311,10 +320,11 @@ template <int V, bool PLAIN, class T>
 CHAINRULE_INLINE void update_panel(const Layer& layer, const T* A, const T* D, int64_t rows, const Rule<T>& rule,
                                    const Parameters<T>& m, int64_t at, bool fetches, const Ahead& ahead) {
   constexpr int W = WIDTH<T>;
+  const bool far = layer.in * layer.out * int64_t(sizeof(T)) > FAR;
   for (int64_t k = 0; k < layer.in; k += W) {
     if (fetches) fetch<T>(ahead, k);
     cover<PANEL * ROWS / V>(least(W, layer.in - k), [&]<int M>(int64_t i) INLINE_LAMBDA {
-      update_tile<M, V, PLAIN>(A + k * rows + i, D, rows, rule, m, at + (k + i) * W);
+      update_tile<M, V, PLAIN>(A + k * rows + i, D, rows, rule, m, at + (k + i) * W, far);
     });
   }
 }
