@@ -118,7 +118,10 @@ def test_public_functions_are_documented_in_full():
         assert "Raises" in doc or name == "explain"
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/design.md", "docs/derivation.md", "CONTRIBUTING.md"])
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", *(f"docs/{name}.md" for name in ("design", "derivation", "performance"))]
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
 def test_links_inside_the_documents_lead_somewhere(name):
     text = (ROOT / name).read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!http)([^)#]+)", text):
