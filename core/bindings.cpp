@@ -206,7 +206,7 @@ struct Array {
   }
 };
 
-// What predict and the Jacobians have in common: numbers for each row of X, `each` of them in an array of that shape.
+// What predict and the Jacobians have in common: from n rows of X and k outputs an array of shape(n, k).
 template <class T, class F>
 auto answers(const Vector<const T>& theta, nb::handle sizes, nb::handle activations, const Table& X, int threads,
              const F& shape, decltype(&predict<T>) compute) {

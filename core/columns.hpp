@@ -7,7 +7,8 @@
 namespace chainrule {
 namespace {
 
-constexpr int COLUMNS = 4;             // vectors of rows a tile has at most
+// A tile's sums: 6 units x 2 vectors of rows where there are 16 registers, x 4 where there are 32.
+constexpr int UNITS = 6, COLUMNS = ROWS == 6 ? 2 : 4;
 constexpr int64_t COLUMN_BLOCK = 128;  // inputs of one block: with the rows of a tile, 32 KiB of A at most
 
 // ---- (31, 36): products ------------------------------------------------------------------------------------------------
@@ -44,10 +45,9 @@ CHAINRULE_INLINE void column_tile(const ColumnProduct<T>& c, int64_t u, int64_t 
 }
 template <class T>
 void column_product(const ColumnProduct<T>& c) {
-  constexpr int UNITS = ROWS == 6 ? 6 : 6, VECTORS = ROWS == 6 ? 2 : COLUMNS;
   for (int64_t v = 0, n; v < c.vectors; v += n) {
-    n = least(VECTORS, c.vectors - v);
-    with_count<VECTORS>(n, [&]<int V>() INLINE_LAMBDA {
+    n = least(COLUMNS, c.vectors - v);
+    with_count<COLUMNS>(n, [&]<int V>() INLINE_LAMBDA {
       for (int64_t begin = 0; begin < c.inputs; begin += COLUMN_BLOCK)
         cover<UNITS>(c.units, [&]<int M>(int64_t u) INLINE_LAMBDA {
           column_tile<M, V>(c, u, v, begin, least(begin + COLUMN_BLOCK, c.inputs));
@@ -108,15 +108,8 @@ void rows_of_columns(const T* C, int64_t units, int64_t rows, int64_t stride, T*
 template <int M, int V, class T>
 CHAINRULE_INLINE void gradient_tile(const T* C, int64_t stride, const T* R, int64_t gap, int64_t rows, T* sums) {
   constexpr int L = LANES<T>;
-  Vec<T> sum[M][V] = {};
-  for (int64_t row = 0; row < rows; row++) {
-    Vec<T> r[V];
-    EACH (v, V) r[v] = load(R + row * gap + v * L);
-    EACH (m, M) {
-      Vec<T> c = splat(C[m * stride + row]);
-      EACH (v, V) sum[m][v] = fma(c, r[v], sum[m][v]);
-    }
-  }
+  Vec<T> sum[M][V];
+  sum_rows(C, 1, stride, R, gap, rows, sum);
   EACH (m, M)
     EACH (v, V) store<T>(sums + (m * V + v) * L, sum[m][v]);
 }

@@ -282,16 +282,8 @@ CHAINRULE_INLINE void update_tile(const T* A, const T* D, int64_t rows, const Ru
       for (int64_t i = at; i < at + M * W && part; i += W)
         for (int64_t j = 0; j < V * L; j += LINE / int64_t(sizeof(T))) __builtin_prefetch(part + i + j, 1);
   }
-  Vec<T> sum[M][V] = {};
-#pragma GCC unroll 2
-  for (int64_t row = 0; row < rows; row++) {
-    Vec<T> d[V];
-    EACH (v, V) d[v] = load(D + row * W + v * L);
-    EACH (i, M) {
-      Vec<T> x = splat(A[row * W + i]);
-      EACH (v, V) sum[i][v] = fma(x, d[v], sum[i][v]);
-    }
-  }
+  Vec<T> sum[M][V];
+  sum_rows(A, W, 1, D, W, rows, sum);
   if constexpr (PLAIN) {
     Vec<T> rate = splat(-rule.rate);
     EACH (i, M)

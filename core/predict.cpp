@@ -104,9 +104,12 @@ struct Derivatives {
     const size_t last = net.layers.size() - 1;
     const int64_t outputs = layer(last).out;
     std::fill_n(now, outputs * stride, T(0));
-    if (softmax()) std::fill_n(now + k * stride, stride, T(1));
-    else std::copy_n(slopes[last] + k * stride, stride, now + k * stride);
-    if (softmax()) kernels.softmax_slope(outputs, rows, stride, values.back(), now);
+    if (softmax()) {
+      std::fill_n(now + k * stride, stride, T(1));
+      kernels.softmax_slope(outputs, rows, stride, values.back(), now);
+    } else {
+      std::copy_n(slopes[last] + k * stride, stride, now + k * stride);
+    }
     for (size_t l = last + 1; l-- > 0;) {
       take(l, now);
       if (l == 0 && !to_inputs) break;
@@ -146,7 +149,7 @@ double mean_loss(const InstructionSet& set, const Network& net, const T* theta, 
                  const Objective& objective, int threads, const Interrupted& interrupted) {
   struct Hand {
     ColumnForward<T> forward;
-    T *labels, *weights;
+    T* labels;
   };
   const Kernels<T>& kernels = kernels_of<T>(set);
   const Layer& last = net.layers.back();
@@ -157,7 +160,7 @@ double mean_loss(const InstructionSet& set, const Network& net, const T* theta, 
       [&](Memory& memory) {
         ColumnForward<T> forward(kernels, net, std::min(data.n, PORTION), ColumnForward<T>::Keep::nothing, memory);
         const int64_t stride = forward.stride;
-        return Hand{std::move(forward), memory.take<T>(net.widest * stride), memory.take<T>(stride)};
+        return Hand{std::move(forward), memory.take<T>(net.widest * stride)};
       },
       [&](const Hand& hand, const Batch& batch) {
         const ColumnForward<T>& forward = hand.forward;

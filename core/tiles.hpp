@@ -63,5 +63,24 @@ CHAINRULE_INLINE void cover(int64_t n, const F& f) {
   }
 }
 
+// ---- (35): the sums of a gradient --------------------------------------------------------------------------------------
+
+// sum[m][v] = Σ_row A[row][m] D[row][v], from 0, rows ascending: a row of A is a_row further, its number m a_next.
+template <int M, int V, class T>
+CHAINRULE_INLINE void sum_rows(const T* A, int64_t a_row, int64_t a_next, const T* D, int64_t d_row, int64_t rows,
+                               Vec<T> (&sum)[M][V]) {
+  EACH (m, M)
+    EACH (v, V) sum[m][v] = Vec<T>{};
+#pragma GCC unroll 2
+  for (int64_t row = 0; row < rows; row++) {
+    Vec<T> d[V];
+    EACH (v, V) d[v] = load(D + row * d_row + v * LANES<T>);
+    EACH (m, M) {
+      Vec<T> a = splat(A[row * a_row + m * a_next]);
+      EACH (v, V) sum[m][v] = fma(a, d[v], sum[m][v]);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace chainrule
