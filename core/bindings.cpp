@@ -127,7 +127,7 @@ Rows rows_of(const A& x) {
   else if (x.dtype() == nb::dtype<double>()) source = Source::float64;
   else if (x.dtype() == nb::dtype<uint8_t>()) source = Source::uint8;
   else throw std::invalid_argument("X must hold float32, float64 or uint8");
-  return {x.data(), source, x.stride(0), x.stride(1), int64_t(x.shape(1))};
+  return {x.data(), source, x.stride(0), x.stride(1), int64_t(x.shape(0)), int64_t(x.shape(1))};
 }
 
 Rows inputs(const Network& net, const Table& X) {
@@ -367,7 +367,7 @@ nb::object plain_predict(const Plain<T>& theta, nb::handle sizes, nb::handle act
   const int64_t d = net->layers.front().in, n = X.rows(d);
   if (n < 1 || net->work * double(n) > LITTLE || !X.between(-LARGEST<T>, LARGEST<T>)) return nb::none();
   const Array<T> Z(nb::make_tuple(n, net->layers.back().out));
-  predict<T>(set, *net, theta.data(), {X.data(), SOURCE<T>, d, 1, d}, n, Z.data, 1, nullptr);
+  predict<T>(set, *net, theta.data(), {X.data(), SOURCE<T>, d, 1, n, d}, n, Z.data, 1, nullptr);
   return Z.object;
 }
 nb::object bind_plain_predict(nb::handle theta, nb::handle sizes, nb::handle activations, nb::handle X) {
@@ -392,7 +392,7 @@ nb::object plain_gradient(const Plain<T>& theta, nb::handle sizes, nb::handle ac
   if (!X.between(-LARGEST<T>, LARGEST<T>) || !L.between(positive ? 0 : -LARGEST<T>, probabilities ? 1 : LARGEST<T>))
     return nb::none();
   const Array<T> gradient(nb::make_tuple(net->flat_size));
-  const Data<T> data{{X.data(), SOURCE<T>, d, 1, d}, {L.data(), SOURCE<T>, k, 1, k}, n, nullptr};
+  const Data<T> data{{X.data(), SOURCE<T>, d, 1, n, d}, {L.data(), SOURCE<T>, k, 1, n, k}, n, nullptr};
   const double value = loss_and_gradient<T>(set, *net, theta.data(), data, aim, 1, gradient.data, nullptr);
   return nb::make_tuple(value, gradient.object);
 }

@@ -76,15 +76,20 @@ class ColumnPass {
     m_ = {copy(theta), copy(state.velocity), copy(state.square), memory_.take<T>(padded_size())};
     sums_ = memory_.take<T>(2 * wave_ * padded_size());
     rows = std::min(rows, CHUNK);
+    int64_t hidden = 0, turned = 0;
+    for (const Layer& layer : net.layers) {
+      if (layer.flat > 0) hidden = std::max(hidden, layer.in);
+      turned = std::max({turned, net.padded(layer.in + 1), net.padded(layer.out)});
+    }
     for (int t = 0; t < threads; t++) {
       ColumnForward<T> forward(kernels, net, rows, ColumnForward<T>::Keep::some, memory_);
       const int64_t stride = forward.stride;
-      auto columns = [&] { return memory_.take<T>(net.widest * stride); };
+      auto columns = [&](int64_t n) { return memory_.take<T>(n * stride); };
       seats_.push_back({std::move(forward),
-                        {columns(), columns()},
-                        columns(),
-                        memory_.take<T>((net.widest + net.width) * stride),
-                        memory_.take<T>(stride),
+                        {columns(hidden), columns(net.layers.size() > 2 ? hidden : 0)},
+                        columns(net.layers.back().out),
+                        columns(turned),
+                        data.weight ? columns(1) : nullptr,
                         memory_.take<double>(stride)});
     }
   }
@@ -170,7 +175,7 @@ class ColumnPass {
       const Layer& layer = net_.layers[l];
       kernels_.gradient_columns(layer, forward.values[l], delta, rows, stride, seat.scratch, G);
       if (l == 0) break;
-      T* below = seat.deltas[l % 2];
+      T* below = seat.deltas[(l - 1) % 2];
       kernels_.product_columns(m_.theta + layer.flat, 1, layer.in, nullptr, layer.in, layer.out, delta, rows, stride,
                                below);
       kernels_.times_slope(net_.layers[l - 1].activation, layer.in * stride, forward.values[l], forward.slopes[l - 1],

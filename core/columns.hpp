@@ -97,10 +97,10 @@ void rows_of_columns(const T* C, int64_t units, int64_t rows, int64_t stride, T*
     for (int i = 0; i < L; i++) from[i] = C + least(u + i, units - 1) * stride;
     for (int64_t row = 0; row < rows; row += L) {
       Vec<T> v[L];
-      load_turned(from, row, v);
+      if (u + L <= units) load_turned(C + u * stride + row, stride, v);
+      else load_turned(from, row, v);
       T* to = R + row * gap + u;
-      EACH (j, L)
-        if (row + j < rows) store<T>(to + j * gap, v[j]);
+      EACH (j, L) store<T>(to + j * gap, v[j]);
     }
   }
 }
@@ -150,51 +150,61 @@ void gradient_columns(const Layer& layer, const T* A, const T* dP, int64_t rows,
 
 // ---- a few rows --------------------------------------------------------------------------------------------------------
 
-// Squares of the weights, LANES outputs by LANES inputs, are turned, V at a time so that V sums are under way at once; each
-// then serves all rows. A square that reaches past a row's end has numbers of the next, which are not used.
-template <int V, class T>
-CHAINRULE_INLINE void rows_tile(const Layer& layer, const T* flat, int64_t flat_size, const T* A, int64_t a_gap,
-                                int64_t rows, int64_t o, T* Y) {
+// R rows and LANES outputs from each of o on: the sums stay in registers while squares of the weights, LANES outputs by LANES
+// inputs, are turned, each for all R rows. turn(o, k, square) does that.
+template <int R, int V, class T, class F>
+CHAINRULE_INLINE void rows_tile(const T* bias, const T* A, int64_t a_gap, int64_t inputs, T* Y, int64_t y_gap,
+                                const int64_t (&o)[V], const F& turn) {
   constexpr int L = LANES<T>;
-  const int64_t in = layer.in, gap = padded<T>(layer.out);
-  const T* from[V][L];
-  EACH (v, V)
-    for (int64_t j = 0; j < L; j++) from[v][j] = flat + layer.flat + least(o + v * L + j, layer.out - 1) * in;
-  for (int64_t k = 0; k < in; k += L) {
-    const int64_t inputs = least(L, in - k);
-    const bool beyond =
-        layer.flat + (layer.out - 1) * in + k + L > flat_size;  // would a vector reach past the parameters?
-    Vec<T> turned[V][L];
-    EACH (v, V)
-      if (beyond) {
-        for (int64_t i = 0; i < inputs; i++)
-          for (int64_t j = 0; j < L; j++) turned[v][i][j] = from[v][j][k + i];
-      } else {
-        load_turned(from[v], k, turned[v]);
-      }
-    for (int64_t row = 0; row < rows; row++) {
-      const T* a = A + row * a_gap + k;
-      T* y = Y + row * gap + o;
-      Vec<T> sum[V];
-      EACH (v, V) sum[v] = load(y + v * L);
-      for (int64_t i = 0; i < inputs; i++) {
-        Vec<T> x = splat(a[i]);
-        EACH (v, V) sum[v] = fma(x, turned[v][i], sum[v]);
-      }
-      EACH (v, V) store<T>(y + v * L, sum[v]);
+  Vec<T> sum[R][V];
+  EACH (r, R)
+    EACH (v, V) sum[r][v] = load(bias + o[v]);
+  for (int64_t k = 0; k < inputs; k += L)
+    EACH (v, V) {
+      Vec<T> square[L];
+      turn(o[v], k, square);
+      auto add = [&](int64_t i) INLINE_LAMBDA {
+        EACH (r, R) sum[r][v] = fma(splat(A[r * a_gap + k + i]), square[i], sum[r][v]);
+      };
+      if (inputs - k >= L)
+        EACH (i, L) add(i);
+      else
+        for (int64_t i = 0; i < inputs - k; i++) add(i);
     }
-  }
+  EACH (r, R)
+    EACH (v, V) store<T>(Y + r * y_gap + o[v], sum[r][v]);
 }
+// A square that reaches past a row's end has numbers of the next, or of the bias, which are not used.
 template <class T>
 void forward_rows(const Layer& layer, const T* flat, int64_t flat_size, const T* A, int64_t a_gap, int64_t rows, T* Y) {
   constexpr int L = LANES<T>;
-  const int64_t gap = padded<T>(layer.out);
-  for (int64_t row = 0; row < rows; row++)
-    for (int64_t o = 0; o < layer.out; o++) Y[row * gap + o] = flat[layer.flat_bias() + o];
-  for (int64_t o = 0, n; o < layer.out; o += n * L) {
-    n = least(4, (layer.out - o + L - 1) / L);
-    with_count<4>(n, [&]<int V>() INLINE_LAMBDA { rows_tile<V>(layer, flat, flat_size, A, a_gap, rows, o, Y); });
-  }
+  const int64_t in = layer.in, out = layer.out, gap = padded<T>(out);
+  const T *W = flat + layer.flat, *b = flat + layer.flat_bias();
+  auto whole = [&](int64_t o, int64_t k, Vec<T>(&square)[L]) INLINE_LAMBDA { load_turned(W + o * in + k, in, square); };
+  auto part = [&](int64_t, int64_t k, Vec<T>(&square)[L]) INLINE_LAMBDA {  // fewer outputs than lanes
+    if (layer.flat + (out - 1) * in + k + L <= flat_size) {
+      const T* from[L];
+      for (int64_t j = 0; j < L; j++) from[j] = W + least(j, out - 1) * in;
+      load_turned(from, k, square);
+    } else {  // a vector would reach past the parameters
+      for (int64_t i = 0; i < least(L, in - k); i++)
+        for (int64_t j = 0; j < out; j++) square[i][j] = W[j * in + k + i];
+    }
+  };
+  cover<4>(rows, [&]<int R>(int64_t row) INLINE_LAMBDA {
+    const T* a = A + row * a_gap;
+    T* y = Y + row * gap;
+    if (out < L) {
+      T bias[L];
+      for (int64_t o = 0; o < L; o++) bias[o] = b[least(o, out - 1)];
+      return rows_tile<R, 1>(bias, a, a_gap, in, y, gap, {0}, part);
+    }
+    cover<2>((out + L - 1) / L, [&]<int V>(int64_t v) INLINE_LAMBDA {
+      int64_t o[V];
+      EACH (i, V) o[i] = least((v + i) * L, out - L);  // the last may begin beside the one before
+      rows_tile<R, V>(b, a, a_gap, in, y, gap, o, whole);
+    });
+  });
 }
 
 }  // namespace

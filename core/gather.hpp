@@ -20,67 +20,82 @@ CHAINRULE_INLINE T number(S x) {
   }
 }
 
-// W contiguous numbers; rows lie anywhere in memory, so the fewer instructions, the more cache misses are under way at once.
-template <class T, class S>
-CHAINRULE_INLINE void panel_of(const S* from, T* to) {
+// V vectors of contiguous numbers; rows lie anywhere in memory, so the fewer instructions, the more cache misses are under way at
+// once.
+template <int V, class T, class S>
+CHAINRULE_INLINE void copy_vectors(const S* from, T* to) {
+  constexpr int N = V * LANES<T>;
   if constexpr (sizeof(T) == sizeof(S)) {
-    EACH (v, PANEL) store<T>(to + v * LANES<T>, load<T>(from + v * LANES<T>));
+    EACH (v, V) store<T>(to + v * LANES<T>, load<T>(from + v * LANES<T>));
   } else {
-    T panel[WIDTH<T>];
-    for (int j = 0; j < WIDTH<T>; j++) panel[j] = number<T, S>(from[j]);
-    EACH (v, PANEL) store<T>(to + v * LANES<T>, load<T>(panel + v * LANES<T>));
+    T numbers[N];
+    for (int j = 0; j < N; j++) numbers[j] = number<T, S>(from[j]);
+    EACH (v, V) store<T>(to + v * LANES<T>, load<T>(numbers + v * LANES<T>));
   }
+}
+
+// Where vectors that begin in a row may reach past its end, into the next or what lies between: X goes on up to here.
+CHAINRULE_INLINE int64_t end_of(const Rows& x) {
+  return (x.row_stride > 0 ? (x.rows - 1) * x.row_stride : 0) + x.columns;
 }
 
 template <class T, class S>
 void gather_from(const Rows& x, const Batch& batch, T* A) {
   constexpr int W = WIDTH<T>;
+  const int64_t last = end_of(x) - W;
   for (int64_t row = 0; row < batch.rows; row++) {
-    const S* from = static_cast<const S*>(x.data) + batch.row(row) * x.row_stride;
+    const int64_t at = batch.row(row) * x.row_stride;
+    const S* from = static_cast<const S*>(x.data) + at;
     for (int64_t k = 0; k < x.columns; k += W) {
       T* to = A + k * batch.rows + row * W;
-      int64_t count = least(W, x.columns - k);
-      if (count == W && x.column_stride == 1) {
-        panel_of<T>(from + k, to);
-        continue;
-      }
-      int64_t j = 0;
-      EACH (v, PANEL) store<T>(to + v * LANES<T>, Vec<T>{});
-      if constexpr (sizeof(T) == sizeof(S))
-        if (x.column_stride == 1)
-          for (; j + LANES<T> <= count; j += LANES<T>) store<T>(to + j, load<T>(from + k + j));
-      for (; j < count; j++) to[j] = number<T, S>(from[(k + j) * x.column_stride]);
+      const int64_t count = least(W, x.columns - k);
+      const bool beyond = sizeof(T) == sizeof(S) && at + k <= last;
+      if (x.column_stride == 1 && (count == W || (beyond && count > LANES<T>))) copy_vectors<PANEL, T>(from + k, to);
+      else if (x.column_stride == 1 && beyond) copy_vectors<1, T>(from + k, to);
+      else
+        for (int64_t j = 0; j < count; j++) to[j] = number<T, S>(from[(k + j) * x.column_stride]);
     }
   }
 }
 
-// A square of LANES rows by LANES columns, turned in registers.
-template <class T, class S>
+// LANES rows by MOST columns from column k on, turned in registers.
+template <int MOST, class T, class S>
 CHAINRULE_INLINE void turn_square(const Rows& x, const Batch& batch, int64_t row, int64_t k, Vec<T> scale, Vec<T> shift,
                                   int64_t stride, T* C) {
   constexpr int L = LANES<T>;
+  const S* X = static_cast<const S*>(x.data) + k;
+  const int64_t count = least(MOST, x.columns - k);
   Vec<T> v[L];
-  const T* from[L];
-  T converted[L][L];
-  for (int i = 0; i < L; i++) {
-    const S* given = static_cast<const S*>(x.data) + batch.row(row + i) * x.row_stride + k;
-    if constexpr (sizeof(T) == sizeof(S)) from[i] = given;
-    else {
-      for (int j = 0; j < L; j++) converted[i][j] = number<T, S>(given[j]);
-      from[i] = converted[i];
-    }
+  bool whole = sizeof(T) == sizeof(S);
+  if constexpr (sizeof(T) == sizeof(S)) {
+    const int64_t last = end_of(x) - k - L;
+    EACH (i, L) whole &= batch.row(row + i) * x.row_stride <= last;
+    if (whole)
+      EACH (i, L) v[i] = load<T>(X + batch.row(row + i) * x.row_stride);
   }
-  load_turned(from, 0, v);
-  EACH (j, L) store<T>(C + (k + j) * stride + row, fma(v[j], scale, shift));
+  if (!whole) {
+    T held[L][L];
+    for (int i = 0; i < L; i++)
+      for (int64_t j = 0; j < count; j++) held[i][j] = number<T, S>(X[batch.row(row + i) * x.row_stride + j]);
+    EACH (i, L) v[i] = load<T>(held[i]);
+  }
+  transpose<T>(v);
+  EACH (j, MOST)
+    if (j < count) store<T>(C + (k + j) * stride + row, fma(v[j], scale, shift));
 }
 template <class T, class S>
 void gather_columns_from(const Rows& x, const Batch& batch, T scale, T shift, int64_t stride, T* C) {
   constexpr int L = LANES<T>;
   const Vec<T> scales = splat(scale), shifts = splat(shift);
-  if (x.column_stride == 1 && x.columns >= L && batch.rows >= L) {  // the last squares overlap those before
-    for (int64_t row = 0; row < batch.rows; row += L)
-      for (int64_t k = 0; k < x.columns; k += L)
-        turn_square<T, S>(x, batch, least(row, batch.rows - L), least(k, x.columns - L), scales, shifts, stride, C);
+  if (x.column_stride == 1 && batch.rows >= L) {  // the last squares overlap those before
+    auto squares = [&]<int MOST>() INLINE_LAMBDA {
+      for (int64_t row = 0; row < batch.rows; row += L)
+        for (int64_t k = 0; k < x.columns; k += L)
+          turn_square<MOST, T, S>(x, batch, least(row, batch.rows - L), k > 0 ? least(k, x.columns - L) : 0, scales,
+                                  shifts, stride, C);
+    };
+    if (x.columns <= 4) squares.template operator()<least(4, L)>();
+    else squares.template operator()<L>();
     return;
   }
   for (int64_t row = 0; row < batch.rows; row++) {
@@ -141,10 +156,8 @@ template <class T>
 void pack(const Layer& layer, const T* flat, T* packed) {
   constexpr int L = LANES<T>, W = WIDTH<T>;
   const int64_t done = each_square<T>(layer, [&](int64_t from, int64_t to) INLINE_LAMBDA {
-    const T* rows[L];
-    for (int j = 0; j < L; j++) rows[j] = flat + from + j * layer.in;
     Vec<T> v[L];
-    load_turned(rows, 0, v);
+    load_turned(flat + from, layer.in, v);
     EACH (i, L) store<T>(packed + to + i * W, v[i]);
   });
   each_row<T>(layer, done, [&](int64_t from, int64_t to, int64_t n, int64_t gap) INLINE_LAMBDA {
@@ -155,10 +168,8 @@ template <class T>
 void unpack(const Layer& layer, const T* packed, T* flat) {
   constexpr int L = LANES<T>, W = WIDTH<T>;
   const int64_t done = each_square<T>(layer, [&](int64_t to, int64_t from) INLINE_LAMBDA {
-    const T* rows[L];
-    for (int i = 0; i < L; i++) rows[i] = packed + from + i * W;
     Vec<T> v[L];
-    load_turned(rows, 0, v);
+    load_turned(packed + from, W, v);
     EACH (j, L) store<T>(flat + to + j * layer.in, v[j]);
   });
   each_row<T>(layer, done, [&](int64_t to, int64_t from, int64_t n, int64_t gap) INLINE_LAMBDA {

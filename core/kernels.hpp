@@ -24,7 +24,7 @@ constexpr Source SOURCE = sizeof(T) == 4 ? Source::float32 : Source::float64;
 struct Rows {  // X (n, d), any strides, in elements
   const void* data;
   Source source;
-  int64_t row_stride, column_stride, columns;
+  int64_t row_stride, column_stride, rows, columns;
 };
 struct Batch {  // rows of X: those that `index` names or, where it is null, from `first` on
   const int64_t* index;

@@ -93,6 +93,7 @@ void activate_panels(Activation act, int64_t rows, Range vectors, T* y, T* slope
 // past the last are the last again.
 template <class T>
 CHAINRULE_INLINE void turned(const T* panel, int64_t rows, int64_t row, int64_t lane, Vec<T> (&v)[LANES<T>]) {
+  if (row + LANES<T> <= rows) return load_turned(panel + row * WIDTH<T> + lane, WIDTH<T>, v);
   const T* from[LANES<T>];
   for (int i = 0; i < LANES<T>; i++) from[i] = panel + least(row + i, rows - 1) * WIDTH<T> + lane;
   load_turned(from, 0, v);
@@ -220,9 +221,13 @@ void transposed(const Layer& layer, const T* weights, int64_t panel, int64_t fir
     for (int64_t i = first * L; i < last * L; i += L) {
       const T* from = weights + (o / W * layer.in + panel * W + i) * W + o % W;
       Vec<T> v[L];
-      const T* rows[L];
-      for (int j = 0; j < L; j++) rows[j] = i + j < count ? from + j * W : ZEROS<T>;
-      load_turned(rows, 0, v);
+      if (i + L <= count) {
+        load_turned(from, W, v);
+      } else {
+        const T* rows[L];
+        for (int j = 0; j < L; j++) rows[j] = i + j < count ? from + j * W : ZEROS<T>;
+        load_turned(rows, 0, v);
+      }
       EACH (j, L)
         if (o + j < layer.out) store<T>(to + (o + j) * W + i, v[j]);
     }
@@ -321,37 +326,49 @@ CHAINRULE_INLINE void update_panel(const Layer& layer, const T* A, const T* D, i
   }
 }
 
-// A narrow layer's weights of one output lie as the values do, inputs beside each other: V vectors of them a tile.
-template <int V, class T>
-CHAINRULE_INLINE void narrow_update(const T* A, const T* d, int64_t rows, int64_t lanes, const Rule<T>& rule,
-                                    const Parameters<T>& m, int64_t at) {
+// A narrow layer's weights of one output lie as the values do, inputs beside each other: M outputs x V vectors of inputs a
+// tile, and with the first vectors the biases.
+template <int M, int V, class T>
+CHAINRULE_INLINE void narrow_tile(const T* A, const T* d, int64_t rows, int64_t stride, bool biases, T* g, T* bias) {
   constexpr int L = LANES<T>, W = WIDTH<T>;
-  T g[V * L];
-  Vec<T> sum[V] = {};
-  for (int64_t row = 0; row < rows; row++)
-    EACH (v, V) sum[v] = fma(load(A + v / PANEL * rows * W + row * W + v % PANEL * L), splat(d[row]), sum[v]);
-  EACH (v, V) store<T>(g + v * L, sum[v]);
-  for (int64_t j = lanes; j < V * L; j++) g[j] = 0;  // past the last input
-  steps(rule, true, m, at, 1, V * L, 0, g, 0);
+  Vec<T> sum[M][V] = {};
+  T of_bias[M] = {};
+  for (int64_t row = 0; row < rows; row++) {
+    Vec<T> a[V];
+    EACH (v, V) a[v] = load(A + v / PANEL * rows * W + row * W + v % PANEL * L);
+    EACH (m, M) {
+      const T dq = d[m * stride + row];
+      EACH (v, V) sum[m][v] = fma(a[v], splat(dq), sum[m][v]);
+      of_bias[m] += dq;
+    }
+  }
+  EACH (m, M) {
+    EACH (v, V) store<T>(g + (m * V + v) * L, sum[m][v]);
+    if (biases) bias[m] = of_bias[m];
+  }
 }
 template <class T>
 void update_narrow(const Layer& layer, const Parameters<T>& m, const T* A, const T* dQ, int64_t rows,
                    const Rule<T>& rule) {
-  constexpr int W = WIDTH<T>;
-  const int64_t count = panels<T>(layer.in), stride = padded<T>(rows);
-  T g[W] = {};
-  for (int64_t o = 0; o < layer.out; o++) {
-    const T* d = dQ + o * stride;
-    for (int64_t p = 0, n; p < count; p += n) {
-      n = least(4, count - p);
-      with_count<4>(n, [&]<int N>() INLINE_LAMBDA {
-        narrow_update<N * PANEL>(A + p * rows * W, d, rows, layer.in - p * W, rule, m,
-                                 layer.packed + (o * count + p) * W);
+  constexpr int L = LANES<T>, W = WIDTH<T>;
+  const int64_t all = (layer.in + L - 1) / L, gap = padded<T>(layer.in), stride = padded<T>(rows);
+  T g[4 * 4 * L], bias[W] = {};
+  for (int64_t v = 0, n; v < all; v += n) {
+    n = least(4, all - v);
+    with_count<4>(n, [&]<int V>() INLINE_LAMBDA {
+      cover<V == 1   ? 8
+            : V == 2 ? 4
+                     : 2>(layer.out, [&]<int M>(int64_t o) INLINE_LAMBDA {
+        narrow_tile<M, V>(A + v / PANEL * rows * W, dQ + o * stride, rows, stride, v == 0, g, bias + o);
+        for (int64_t i = 0; i < M; i++) {
+          T* sums = g + i * V * L;
+          for (int64_t j = layer.in - v * L; j < V * L; j++) sums[j] = 0;  // past the last input
+          steps(rule, true, m, layer.packed + (o + i) * gap + v * L, 1, V * L, 0, sums, 0);
+        }
       });
-    }
-    for (int64_t row = 0; row < rows; row++) g[o] += d[row];
+    });
   }
-  steps(rule, false, m, layer.bias, 1, W, 0, g, 0);
+  steps(rule, false, m, layer.bias, 1, W, 0, bias, 0);
 }
 
 template <class T>

@@ -115,18 +115,35 @@ class Meeting {
   std::atomic<bool> stop_[2] = {false, false}, diverged_ = false;
 };
 
-// Memory that lives as long as its owner, zeros in pieces of any type: small ones are cut from one block, for to ask the
-// system for each takes as long as a small network's work. No two share a cache line.
+// Memory that lives as long as its owner, zeros in pieces of any type, cut from blocks. No two share a cache line. What a small
+// network needs is kept for the thread's next call: to ask the system for it takes longer than the call's own work.
 class Memory {
  public:
+  Memory() : blocks_(std::move(kept_)) {
+    kept_.clear();
+    if (!blocks_.empty()) use(blocks_.back());
+  }
+  Memory(const Memory&) = delete;
+  ~Memory() {
+    size_t bytes = 0;
+    for (const Block& block : blocks_) bytes += block.bytes;
+    if (bytes > MOST) return;
+    if (blocks_.size() > 1) {  // next time in one
+      blocks_.clear();
+      Block block(bytes);
+      if (!block.data) return;
+      blocks_.push_back(std::move(block));
+    }
+    kept_ = std::move(blocks_);
+  }
+
   template <class N>
   N* take(int64_t n) {
-    const int64_t bytes = (n * int64_t(sizeof(N)) + 127) / 128 * 128;
+    const size_t bytes = (size_t(n) * sizeof(N) + 127) / 128 * 128;
     if (bytes > left_) {
-      left_ = std::max(bytes, BLOCK);
-      blocks_.emplace_back(static_cast<char*>(std::aligned_alloc(128, left_)));
-      next_ = blocks_.back().get();
-      if (!next_) throw std::bad_alloc();
+      blocks_.emplace_back(std::max(bytes, LEAST));
+      if (!blocks_.back().data) throw std::bad_alloc();
+      use(blocks_.back());
     }
     char* piece = next_;
     next_ += bytes, left_ -= bytes;
@@ -134,11 +151,20 @@ class Memory {
   }
 
  private:
-  static constexpr int64_t BLOCK = 32 * 1024;
-  std::vector<std::unique_ptr<char, Free>> blocks_;
+  static constexpr size_t LEAST = 32 * 1024, MOST = 1024 * 1024;
+  struct Block {
+    size_t bytes;
+    std::unique_ptr<char, Free> data;
+    explicit Block(size_t bytes) : bytes(bytes), data(static_cast<char*>(std::aligned_alloc(128, bytes))) {}
+  };
+  void use(const Block& block) { next_ = block.data.get(), left_ = block.bytes; }
+
+  static thread_local std::vector<Block> kept_;  // one, or none
+  std::vector<Block> blocks_;
   char* next_ = nullptr;
-  int64_t left_ = 0;
+  size_t left_ = 0;
 };
+inline thread_local std::vector<Memory::Block> Memory::kept_;
 
 bool every_thread();  // see use_every_thread
 

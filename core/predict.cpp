@@ -60,7 +60,7 @@ void predict_few(const Kernels<T>& kernels, const Network& net, const T* theta, 
   }
   if (soft) {
     turned = Buffer<T>(outputs * stride);
-    kernels.gather_columns({A, SOURCE<T>, gap, 1, outputs}, {nullptr, 0, n}, T(1), T(0), stride, turned.get());
+    kernels.gather_columns({A, SOURCE<T>, gap, 1, n, outputs}, {nullptr, 0, n}, T(1), T(0), stride, turned.get());
     kernels.softmax_columns(outputs, n, stride, turned.get());
     kernels.scatter_columns(turned.get(), stride, n, outputs, outputs, 1, Z);
   } else {

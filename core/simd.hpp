@@ -286,20 +286,44 @@ CHAINRULE_INLINE V shuffle(V a, V b) {
   return __builtin_shuffle(a, b, Mask{I...});
 #endif
 }
+#if CHAINRULE_VECTOR_BYTES == 64 && defined(__AVX512F__)
+// As `exchange` below, with masks: one of the two stays where it is. The compiler takes a register more for each pair, and has
+// none left.
+template <int D>
+CHAINRULE_INLINE void exchange_masked(Vec<float>& a, Vec<float>& b) {
+  const __m512 x = (__m512)a, y = (__m512)b;
+  if constexpr (D == 1) {
+    a = (Vec<float>)_mm512_mask_moveldup_ps(x, 0xAAAA, y);
+    b = (Vec<float>)_mm512_mask_movehdup_ps(y, 0x5555, x);
+  } else if constexpr (D == 2) {
+    a = (Vec<float>)_mm512_unpacklo_pd((__m512d)x, (__m512d)y);
+    b = (Vec<float>)_mm512_unpackhi_pd((__m512d)x, (__m512d)y);
+  } else if constexpr (D == 4) {
+    a = (Vec<float>)_mm512_mask_shuffle_f32x4(x, 0xF0F0, y, y, 0xA0);
+    b = (Vec<float>)_mm512_mask_shuffle_f32x4(y, 0x0F0F, x, x, 0xF5);
+  } else {
+    a = (Vec<float>)_mm512_shuffle_f32x4(x, y, 0x44);
+    b = (Vec<float>)_mm512_shuffle_f32x4(x, y, 0xEE);
+  }
+}
+#endif
 // The upper right of a 2 x 2 scheme of blocks of D lanes changes places with the lower left.
 template <int D, class T, int... J>
 CHAINRULE_INLINE void exchange(Vec<T>& a, Vec<T>& b, Order<J...>) {
   constexpr int L = sizeof...(J);
+#if CHAINRULE_VECTOR_BYTES == 64 && defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) return exchange_masked<D>(a, b);
+#endif
   Vec<T> upper = shuffle<(J & D ? L + J - D : J)...>(a, b);
   b = shuffle<(J & D ? L + J : J + D)...>(a, b);
   a = upper;
 }
-// v[i][j] becomes v[j][i].
-template <class T, int D = 1>
+// v[i][j] becomes v[j][i]. What is not used of the last halves is not computed: the largest blocks go first.
+template <class T, int D = LANES<T> / 2>
 CHAINRULE_INLINE void transpose(Vec<T> (&v)[LANES<T>]) {
   EACH (i, LANES<T>)
     if ((i & D) == 0) exchange<D, T>(v[i], v[i + D], typename Ascending<LANES<T>>::type{});
-  if constexpr (2 * D < LANES<T>) transpose<T, 2 * D>(v);
+  if constexpr (D > 1) transpose<T, D / 2>(v);
 }
 // A square of LANES x LANES numbers, turned: v[j][i] = rows[i][at + j].
 template <class T>
@@ -307,11 +331,22 @@ CHAINRULE_INLINE void load_turned(const T* const (&rows)[LANES<T>], int64_t at, 
   EACH (i, LANES<T>) v[i] = load(rows[i] + at);
   transpose<T>(v);
 }
+// The same of rows that lie `gap` apart. The compiler would keep an address for each, in memory; so it may not know that one
+// depends on the other.
+template <class T>
+CHAINRULE_INLINE void load_turned(const T* row, int64_t gap, Vec<T> (&v)[LANES<T>]) {
+  EACH (i, LANES<T>) {
+    v[i] = load(row);
+    row += gap;
+    __asm__("" : "+r"(row));
+  }
+  transpose<T>(v);
+}
 
 // A panel is two vectors wide: a forward tile then needs one broadcast for two multiply-adds.
 constexpr int PANEL = 2;
 template <class T>
 constexpr int WIDTH = PANEL * LANES<T>;
-CHAINRULE_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+CHAINRULE_INLINE constexpr int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 }  // namespace

@@ -169,7 +169,7 @@ static std::string trained(const InstructionSet& set) {
       for (int64_t j = 0; j < k; j++) row[j] = j == best;
     }
   const Source source = sizeof(T) == 4 ? Source::float32 : Source::float64;
-  const Data<T> data{{X.data(), source, d, 1, d}, {L.data(), source, k, 1, k}, n, nullptr};
+  const Data<T> data{{X.data(), source, d, 1, n, d}, {L.data(), source, k, 1, n, k}, n, nullptr};
   double powers[2] = {1, 1};
   run_epochs<T>(set, net, theta.data(), {velocity.data(), square.data(), powers, 0}, data, settings,
                 {rates.data(), int64_t(rates.size())}, int64_t(number("epochs")), int(number("threads")), nullptr);

@@ -126,12 +126,12 @@ def settings(
     dropped = check_dropout(dropout, depth)
     momentum = check_number("momentum", momentum, 0, 1, "[)")
     step = step_of(solver, momentum, check_flag("nesterov", nesterov))
-    full = solver in FULL_BATCH
+    size = rows if solver in FULL_BATCH else check_integer("batch_size", batch_size, 1, 2**62)
     check_alone(solver, dropout=dropped, clip=clip, max_norm=max_norm, weight_decay=weight_decay)
     return Settings(
         objective,
         step,
-        batch_size=rows if full else check_integer("batch_size", batch_size, 1, 2**62),
+        batch_size=size,
         momentum=momentum or (0.9 if step in ("momentum", "nesterov") else 0.0),
         beta1=check_number("beta1", beta1, 0, 1, "[)"),
         beta2=check_number("beta2", (0.99 if step == "rmsprop" else 0.999) if beta2 is None else beta2, 0, 1, "[)"),
@@ -141,7 +141,7 @@ def settings(
         clip=np.inf if clip is None else check_number("clip", clip, 0, np.inf, "()"),
         max_norm=np.inf if max_norm is None else check_number("max_norm", max_norm, 0, np.inf, "()"),
         dropout=dropped,
-        shuffle=check_flag("shuffle", shuffle) and not full,
+        shuffle=check_flag("shuffle", shuffle) and size < rows,  # one batch has all rows in any order
         seed=check_integer("seed", seed, 0, 2**64 - 1),
     )  # fmt: skip
 
