@@ -11,7 +11,7 @@ template <class T>
 struct ColumnForward {
   const Kernels<T>& kernels;
   const Network& net;
-  const int64_t stride;
+  const int64_t stride;            // odd in widths: else the columns fall into the same few sets of a cache
   std::vector<T*> values, slopes;  // slopes: σ′ of layer l, or null
 
   enum class Keep {
@@ -20,7 +20,7 @@ struct ColumnForward {
     slopes
   };  // the values of two layers, of all with slopes as needed, or with all slopes
   ColumnForward(const Kernels<T>& kernels, const Network& net, int64_t rows, Keep keep, Memory& memory)
-      : kernels(kernels), net(net), stride(net.padded(rows)) {
+      : kernels(kernels), net(net), stride((net.padded(rows) / net.width | 1) * net.width) {
     auto columns = [&](int64_t units) {
       T* C = memory.template take<T>((units + 1) * stride);
       std::fill_n(C + units * stride, stride, T(1));
@@ -42,16 +42,17 @@ struct ColumnForward {
     kernels.gather_columns(x, batch, T(1), T(0), stride, values[0]);
     for (size_t l = 0; l < net.layers.size(); l++) {
       const Layer& layer = net.layers[l];
-      kernels.product_columns(theta + layer.flat, layer.in, 1, theta + layer.flat_bias(), layer.out, layer.in,
-                              values[l], batch.rows, stride, values[l + 1]);
-      if (l + 1 < net.layers.size()) kernels.activate(layer.activation, layer.out * stride, values[l + 1], slopes[l]);
+      const bool hidden = l + 1 < net.layers.size();  // the output layer's σ belongs to the loss, which needs q as well
+      kernels.forward_columns({theta + layer.flat, layer.in, 1, theta + layer.flat_bias()}, layer.out, layer.in,
+                              values[l], batch.rows, stride, hidden ? layer.activation : Activation::identity,
+                              values[l + 1], hidden ? slopes[l] : nullptr);
     }
   }
   // The output layer's activation, in place.
   void finish(int64_t rows) const {
     const Layer& last = net.layers.back();
     if (last.activation == Activation::softmax) kernels.softmax_columns(last.out, rows, stride, values.back());
-    else kernels.activate(last.activation, last.out * stride, values.back(), slopes.back());
+    else kernels.activate(last.activation, last.out, rows, stride, values.back(), slopes.back());
   }
 };
 
@@ -76,10 +77,11 @@ class ColumnPass {
     m_ = {copy(theta), copy(state.velocity), copy(state.square), memory_.take<T>(padded_size())};
     sums_ = memory_.take<T>(2 * wave_ * padded_size());
     rows = std::min(rows, CHUNK);
-    int64_t hidden = 0, turned = 0;
+    int64_t hidden = 0, scratch = 0;
     for (const Layer& layer : net.layers) {
       if (layer.flat > 0) hidden = std::max(hidden, layer.in);
-      turned = std::max({turned, net.padded(layer.in + 1), net.padded(layer.out)});
+      const int64_t in = net.padded(layer.in + 1), out = net.padded(layer.out);
+      scratch = std::max(scratch, std::max(in, out) * net.padded(rows) + in * out);
     }
     for (int t = 0; t < threads; t++) {
       ColumnForward<T> forward(kernels, net, rows, ColumnForward<T>::Keep::some, memory_);
@@ -88,15 +90,35 @@ class ColumnPass {
       seats_.push_back({std::move(forward),
                         {columns(hidden), columns(net.layers.size() > 2 ? hidden : 0)},
                         columns(net.layers.back().out),
-                        columns(turned),
+                        memory_.take<T>(scratch),
                         data.weight ? columns(1) : nullptr,
                         memory_.take<double>(stride)});
     }
   }
 
-  // Where columns are faster: few parameters, many rows.
+  // Where columns are faster, by what a row costs in lanes of multiply-adds, those that hold nothing included: panels fill whole
+  // vectors with the units of a layer, columns turn its values for the gradient and write that down. Batches of several chunks
+  // are worth a little more, for threads can share them.
   static bool suits(const Network& net, const Settings& s, int64_t rows) {
-    return net.widest <= 64 && rows >= 64 && s.dropout.empty() && !std::isfinite(s.clip) && !std::isfinite(s.max_norm);
+    constexpr int64_t MOST = 32768;  // parameters: each chunk's gradient is to stay in the cache
+    constexpr double ACTIVATION = 14, TURN = 4, WRITE = 20;
+    if (!s.dropout.empty() || std::isfinite(s.clip) || std::isfinite(s.max_norm) || net.flat_size > MOST) return false;
+    const int64_t lanes = net.width / 2;
+    auto vectors = [&](int64_t n) { return double((n + lanes - 1) / lanes * lanes); };
+    double panels = 0, columns = TURN * double(net.layers.front().in + net.layers.back().out);
+    for (const Layer& layer : net.layers) {
+      const double in = double(layer.in), out = double(layer.out), wide_in = vectors(layer.in),
+                   wide = vectors(layer.out);
+      const bool hidden = layer.flat > 0;
+      if (layer.narrow) panels += in * out + TURN * wide_in + (hidden ? 2 : 1) * wide_in * out;
+      else panels += 2 * in * wide + (hidden ? out * wide_in : 0);
+      panels += ACTIVATION * (layer.narrow ? out : wide);
+      const double across = vectors(layer.in + 1);
+      columns += (hidden ? 2 : 1) * in * out + std::min(((in + 1) + TURN) * wide, (out + TURN) * across);
+      columns += ACTIVATION * out;
+    }
+    columns = columns * vectors(rows) / double(rows) + WRITE * double(net.flat_size) / double(rows);
+    return columns < panels * (rows > CHUNK ? 1.2 : 1);
   }
   static int worthwhile(const Network& net, int64_t rows, int asked) {
     const double chunks = double((rows + CHUNK - 1) / CHUNK), work = 6. * net.work * double(rows);
@@ -137,7 +159,7 @@ class ColumnPass {
     }
     if (steps) step(gradient, rule, share_of);
     else if (chunks == 1) std::copy(gradient + share_of.begin, gradient + share_of.end, m_.gradient + share_of.begin);
-    meeting.barrier.wait();  // the next pass reads what all have changed
+    meeting.barrier.wait(t);  // the next pass reads what all have changed
     return true;
   }
 
@@ -176,10 +198,8 @@ class ColumnPass {
       kernels_.gradient_columns(layer, forward.values[l], delta, rows, stride, seat.scratch, G);
       if (l == 0) break;
       T* below = seat.deltas[(l - 1) % 2];
-      kernels_.product_columns(m_.theta + layer.flat, 1, layer.in, nullptr, layer.in, layer.out, delta, rows, stride,
-                               below);
-      kernels_.times_slope(net_.layers[l - 1].activation, layer.in * stride, forward.values[l], forward.slopes[l - 1],
-                           below);
+      kernels_.derive_columns({m_.theta + layer.flat, 1, layer.in, nullptr}, layer.in, layer.out, delta, rows, stride,
+                              net_.layers[l - 1].activation, forward.values[l], forward.slopes[l - 1], below);
       delta = below;
     }
     double sum = 0;

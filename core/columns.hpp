@@ -16,9 +16,7 @@ constexpr int64_t COLUMN_BLOCK = 128;  // inputs of one block: with the rows of 
 // P[u] = bias[u] + Σ_i W[u * unit + i * input] A[i], or from 0 where bias is null; P is not A.
 template <class T>
 struct ColumnProduct {
-  const T* W;
-  int64_t unit, input;
-  const T* bias;
+  Coefficients<T> w;
   const T* A;
   int64_t a_stride;
   T* P;
@@ -27,24 +25,25 @@ struct ColumnProduct {
 template <int M, int V, class T>
 CHAINRULE_INLINE void column_tile(const ColumnProduct<T>& c, int64_t u, int64_t v, int64_t begin, int64_t end) {
   constexpr int L = LANES<T>;
-  const T *W = c.W + u * c.unit, *A = c.A + v * L;
+  const T *W = c.w.W + u * c.w.unit, *A = c.A + v * L;
   T* P = c.P + u * c.p_stride + v * L;
   Vec<T> sum[M][V];
   EACH (m, M)
-    EACH (k, V) sum[m][k] = begin ? load(P + m * c.p_stride + k * L) : c.bias ? splat(c.bias[u + m]) : Vec<T>{};
+    EACH (k, V) sum[m][k] = begin ? load(P + m * c.p_stride + k * L) : c.w.bias ? splat(c.w.bias[u + m]) : Vec<T>{};
   for (int64_t i = begin; i < end; i++) {
     Vec<T> a[V];
     EACH (k, V) a[k] = load(A + i * c.a_stride + k * L);
     EACH (m, M) {
-      Vec<T> w = splat(W[m * c.unit + i * c.input]);
+      Vec<T> w = splat(W[m * c.w.unit + i * c.w.input]);
       EACH (k, V) sum[m][k] = fma(a[k], w, sum[m][k]);
     }
   }
   EACH (m, M)
     EACH (k, V) store<T>(P + m * c.p_stride + k * L, sum[m][k]);
 }
-template <class T>
-void column_product(const ColumnProduct<T>& c) {
+// after(v, n) when the vectors v..v+n of all units are made: they are in the first-level cache then.
+template <class T, class F>
+CHAINRULE_INLINE void column_product(const ColumnProduct<T>& c, const F& after) {
   for (int64_t v = 0, n; v < c.vectors; v += n) {
     n = least(COLUMNS, c.vectors - v);
     with_count<COLUMNS>(n, [&]<int V>() INLINE_LAMBDA {
@@ -53,12 +52,23 @@ void column_product(const ColumnProduct<T>& c) {
           column_tile<M, V>(c, u, v, begin, least(begin + COLUMN_BLOCK, c.inputs));
         });
     });
+    after(v * LANES<T>, n * LANES<T>);
   }
 }
 template <class T>
-void product_columns(const T* W, int64_t unit, int64_t input, const T* bias, int64_t units, int64_t inputs, const T* A,
-                     int64_t rows, int64_t stride, T* P) {
-  column_product<T>({W, unit, input, bias, A, stride, P, stride, units, inputs, (rows + LANES<T> - 1) / LANES<T>});
+void forward_columns(const Coefficients<T>& w, int64_t units, int64_t inputs, const T* A, int64_t rows, int64_t stride,
+                     Activation activation, T* Y, T* slope) {
+  column_product<T>(
+      {w, A, stride, Y, stride, units, inputs, (rows + LANES<T> - 1) / LANES<T>},
+      [&](int64_t row, int64_t n) { activate(activation, units, n, stride, Y + row, slope ? slope + row : nullptr); });
+}
+template <class T>
+void derive_columns(const Coefficients<T>& w, int64_t units, int64_t inputs, const T* A, int64_t rows, int64_t stride,
+                    Activation activation, const T* Y, const T* slope, T* D) {
+  column_product<T>(
+      {w, A, stride, D, stride, units, inputs, (rows + LANES<T> - 1) / LANES<T>}, [&](int64_t row, int64_t n) {
+        times_slope(activation, units, n, stride, Y ? Y + row : nullptr, slope ? slope + row : nullptr, D + row);
+      });
 }
 
 // ---- the output layer --------------------------------------------------------------------------------------------------
@@ -88,6 +98,11 @@ void loss_columns(Activation output, const Criterion<T>& criterion, int64_t unit
 
 // ---- (34, 35): the gradient --------------------------------------------------------------------------------------------
 
+// Rows in whole vectors.
+template <class T>
+CHAINRULE_INLINE int64_t rows_of(int64_t rows) {
+  return (rows + LANES<T> - 1) / LANES<T> * LANES<T>;
+}
 // Columns C into rows R[row][padded unit], LANES x LANES at a time; what is past the last unit is never used.
 template <class T>
 void rows_of_columns(const T* C, int64_t units, int64_t rows, int64_t stride, T* R, int64_t gap) {
@@ -104,48 +119,63 @@ void rows_of_columns(const T* C, int64_t units, int64_t rows, int64_t stride, T*
     }
   }
 }
-// Σ_row C[m][row] R[row][lane] for M columns and V vectors of lanes.
+// sums[m][lane] = Σ_row C[m][row] R[row][lane] for M columns and V vectors of lanes.
 template <int M, int V, class T>
 CHAINRULE_INLINE void gradient_tile(const T* C, int64_t stride, const T* R, int64_t gap, int64_t rows, T* sums) {
   constexpr int L = LANES<T>;
   Vec<T> sum[M][V];
   sum_rows(C, 1, stride, R, gap, rows, sum);
   EACH (m, M)
-    EACH (v, V) store<T>(sums + (m * V + v) * L, sum[m][v]);
+    EACH (v, V) store<T>(sums + m * gap + v * L, sum[m][v]);
 }
-// take(m, lane, Σ_row C[m][row] R[lane][row]) for all columns of C and R: the lanes hold those of R.
-template <class T, class F>
-CHAINRULE_INLINE void outer_products(const T* C, int64_t columns, const T* R, int64_t lanes, int64_t rows,
-                                     int64_t stride, T* scratch, const F& take) {
+// sums[m][lane] = Σ_row C[m][row] R[lane][row] for all columns of C and R; a row of the sums has whole vectors.
+template <class T>
+void outer_products(const T* C, int64_t columns, const T* R, int64_t lanes, int64_t rows, int64_t stride, T* scratch,
+                    T* sums) {
   constexpr int L = LANES<T>, MOST = PANEL * ROWS;
   const int64_t gap = (lanes + L - 1) / L * L;
   rows_of_columns(R, lanes, rows, stride, scratch, gap);
-  T sums[MOST * L];
+  const int64_t most = columns <= 3 ? 4 : 2;  // vectors a tile: enough sums at once to hide a multiply-add's latency
   for (int64_t lane = 0, n; lane < gap; lane += n * L) {
-    n = gap - lane >= 2 * L ? 2 : 1;
-    auto tiles = [&]<int V>() INLINE_LAMBDA {
+    n = least(most, (gap - lane) / L);
+    with_count<4>(n, [&]<int V>() INLINE_LAMBDA {
       cover<MOST / V>(columns, [&]<int M>(int64_t m) INLINE_LAMBDA {
-        gradient_tile<M, V>(C + m * stride, stride, scratch + lane, gap, rows, sums);
-        const int64_t count = least(V * L, lanes - lane);
-        for (int64_t i = 0; i < M; i++)
-          for (int64_t j = 0; j < count; j++) take(m + i, lane + j, sums[i * V * L + j]);
+        gradient_tile<M, V>(C + m * stride, stride, scratch + lane, gap, rows, sums + m * gap + lane);
       });
-    };
-    n == 2 ? tiles.template operator()<2>() : tiles.template operator()<1>();
+    });
   }
 }
 template <class T>
 void gradient_columns(const Layer& layer, const T* A, const T* dP, int64_t rows, int64_t stride, T* scratch, T* G) {
   constexpr int L = LANES<T>;
-  const int64_t inputs = layer.in + 1;  // the last is 1, its weight the bias
-  auto put = [&](int64_t o, int64_t i, T sum)
-                 INLINE_LAMBDA { G[i < layer.in ? layer.flat + o * layer.in + i : layer.flat_bias() + o] = sum; };
-  // The inputs or the outputs in the lanes: whichever fills them better.
-  if (layer.out * ((inputs + L - 1) / L) < inputs * ((layer.out + L - 1) / L))
-    outer_products(dP, layer.out, A, inputs, rows, stride, scratch, put);
-  else
-    outer_products(A, inputs, dP, layer.out, rows, stride, scratch,
-                   [&](int64_t i, int64_t o, T sum) INLINE_LAMBDA { put(o, i, sum); });
+  const int64_t in = layer.in, out = layer.out, across = (in + L) / L * L, down = (out + L - 1) / L * L;
+  T *W = G + layer.flat, *b = G + layer.flat_bias();
+  // The inputs, with the 1 whose weight is the bias, or the outputs in the lanes: whichever fills them better.
+  if (out * across < (in + 1) * down) {
+    T* const sums = scratch + rows_of<T>(rows) * across;
+    outer_products(dP, out, A, in + 1, rows, stride, scratch, sums);
+    for (int64_t o = 0; o < out; o++) {
+      for (int64_t i = 0; i < in; i++) W[o * in + i] = sums[o * across + i];
+      b[o] = sums[o * across + in];
+    }
+    return;
+  }
+  T* const sums = scratch + rows_of<T>(rows) * down;
+  outer_products(A, in + 1, dP, out, rows, stride, scratch, sums);
+  for (int64_t o = 0; o < out; o++) b[o] = sums[in * down + o];
+  if (in < L) {
+    for (int64_t o = 0; o < out; o++)
+      for (int64_t i = 0; i < in; i++) W[o * in + i] = sums[i * down + o];
+    return;
+  }
+  for (int64_t o = 0; o < out; o += L)
+    for (int64_t k = 0; k < in; k += L) {
+      const int64_t i = least(k, in - L);  // the last square may begin beside the one before
+      Vec<T> v[L];
+      load_turned(sums + i * down + o, down, v);
+      EACH (j, L)
+        if (o + j < out) store<T>(W + (o + j) * in + i, v[j]);
+    }
 }
 
 // ---- a few rows --------------------------------------------------------------------------------------------------------

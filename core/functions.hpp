@@ -77,21 +77,25 @@ CHAINRULE_INLINE void activate_vector(T* y, T* slope) {
   store<T>(y, v.y);
   if (slope) store<T>(slope, v.slope);
 }
+// In place in columns, `rows` of each.
 template <class T>
-void activate(Activation act, int64_t n, T* y, T* slope) {
+void activate(Activation act, int64_t columns, int64_t rows, int64_t stride, T* Y, T* slope) {
   if (act == Activation::identity && !slope) return;
   with_activation(act, [&]<Activation F>() INLINE_LAMBDA {
-    if (slope)
-      for (int64_t i = 0; i < n; i += LANES<T>) activate_vector<F>(y + i, slope + i);
-    else
-      for (int64_t i = 0; i < n; i += LANES<T>) activate_vector<F>(y + i, static_cast<T*>(nullptr));
+    for (int64_t at = 0; at < columns * stride; at += stride)
+      if (slope)
+        for (int64_t i = at; i < at + rows; i += LANES<T>) activate_vector<F>(Y + i, slope + i);
+      else
+        for (int64_t i = at; i < at + rows; i += LANES<T>) activate_vector<F>(Y + i, static_cast<T*>(nullptr));
   });
 }
-// D ⊙= σ′ of n numbers
+// D ⊙= σ′, likewise
 template <class T>
-void times_slope(Activation act, int64_t n, const T* Y, const T* slope, T* D) {
+void times_slope(Activation act, int64_t columns, int64_t rows, int64_t stride, const T* Y, const T* slope, T* D) {
+  if (act == Activation::identity && !slope) return;
   with_activation(act, [&]<Activation F>() INLINE_LAMBDA {
-    for (int64_t i = 0; i < n; i += LANES<T>) store<T>(D + i, load(D + i) * slope_at<F, T>(Y, slope, i));
+    for (int64_t at = 0; at < columns * stride; at += stride)
+      for (int64_t i = at; i < at + rows; i += LANES<T>) store<T>(D + i, load(D + i) * slope_at<F, T>(Y, slope, i));
   });
 }
 
@@ -270,7 +274,7 @@ void evaluate(Activation act, int64_t n, const T* x, T* y, T* slope) {
     const int64_t count = least(LANES<T>, n - i);
     T value[LANES<T>] = {}, derivative[LANES<T>];
     for (int64_t j = 0; j < count; j++) value[j] = x[i + j];
-    activate(act, LANES<T>, value, derivative);
+    activate(act, 1, LANES<T>, LANES<T>, value, derivative);
     for (int64_t j = 0; j < count; j++) y[i + j] = value[j], slope[i + j] = derivative[j];
   }
 }

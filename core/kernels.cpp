@@ -19,8 +19,8 @@ constexpr Kernels<T> TABLE = {WIDTH<T>,          gather<T>,          pack<T>,
                               unpack<T>,         forward<T>,         drop<T>,
                               loss<T>,           backward<T>,        update<T>,
                               apply<T>,          squares<T>,         limit<T>,
-                              gather_columns<T>, scatter_columns<T>, product_columns<T>,
-                              activate<T>,       times_slope<T>,     softmax_columns<T>,
+                              gather_columns<T>, scatter_columns<T>, forward_columns<T>,
+                              derive_columns<T>, activate<T>,        softmax_columns<T>,
                               softmax_slope<T>,  loss_columns<T>,    gradient_columns<T>,
                               step<T>,           forward_rows<T>,    evaluate<T>};
 

@@ -67,6 +67,13 @@ struct Mask {  // which units a dropout leaves, of one layer and batch
 };
 
 template <class T>
+struct Coefficients {  // a matrix that lies anywhere: W[u * unit + i * input]; bias may be null
+  const T* W;
+  int64_t unit, input;
+  const T* bias;
+};
+
+template <class T>
 struct Kernels {
   int width;  // outputs a panel holds: the instruction set's, never visible in a result
 
@@ -107,13 +114,14 @@ struct Kernels {
   void (*gather_columns)(const Rows& x, const Batch& batch, T scale, T shift, int64_t stride, T* C);
   void (*scatter_columns)(const T* C, int64_t stride, int64_t rows, int64_t units, int64_t row_stride,
                           int64_t unit_stride, T* Z);
-  // (31) P[u] = bias[u] + Σ_i W[u * unit + i * input] A[i] for `units` units and i < inputs; without a bias from 0
-  void (*product_columns)(const T* W, int64_t unit, int64_t input, const T* bias, int64_t units, int64_t inputs,
-                          const T* A, int64_t rows, int64_t stride, T* P);
-  // (32) in place, and σ′ where slope is not null; n numbers, a multiple of the width, here and in times_slope
-  void (*activate)(Activation activation, int64_t n, T* Y, T* slope);
-  // D ⊙= σ′, found from Y where slope is null
-  void (*times_slope)(Activation activation, int64_t n, const T* Y, const T* slope, T* D);
+  // (31, 32) Y[u] = σ(bias[u] + Σ_i W[u, i] A[i]) for `units` units and i < inputs; σ′ where slope is not null
+  void (*forward_columns)(const Coefficients<T>& w, int64_t units, int64_t inputs, const T* A, int64_t rows,
+                          int64_t stride, Activation activation, T* Y, T* slope);
+  // (36, 37, 82, 83) D[u] = Σ_i W[u, i] A[i] ⊙ σ′[u], which is found from Y where slope is null
+  void (*derive_columns)(const Coefficients<T>& w, int64_t units, int64_t inputs, const T* A, int64_t rows,
+                         int64_t stride, Activation activation, const T* Y, const T* slope, T* D);
+  // (32) in place, and σ′ where slope is not null
+  void (*activate)(Activation activation, int64_t units, int64_t rows, int64_t stride, T* Y, T* slope);
   // (53) the softmax of each row of Q, in place
   void (*softmax_columns)(int64_t units, int64_t rows, int64_t stride, T* Q);
   // (84) of each row, in place: T becomes z ⊙ (t − Σ t z)
@@ -121,7 +129,8 @@ struct Kernels {
   void (*loss_columns)(Activation output, const Criterion<T>& criterion, int64_t units, int64_t rows, int64_t stride,
                        const T* L, const T* weight, T scale, T* Q, double* row_loss);
   // (34, 35) into G, flat like the layer: the sums over the rows. A has one column more than inputs, of ones: the bias is
-  // the weight of an input that is always 1. `scratch` is memory for rows x (the padded wider of in + 1 and out).
+  // the weight of an input that is always 1. `scratch` is memory for the padded rows x (the padded wider of in + 1 and out)
+  // and for the padded in + 1 x the padded out.
   void (*gradient_columns)(const Layer& layer, const T* A, const T* dP, int64_t rows, int64_t stride, T* scratch, T* G);
   // the rule's step on n parameters, flat, from the gradients in m.gradient
   void (*step)(const Rule<T>& rule, bool weights, const Parameters<T>& m, int64_t at, int64_t n);

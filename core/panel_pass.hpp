@@ -170,7 +170,7 @@ class PanelPass {
     }
     kernels_.loss(layer_of(seat, depth_ - 1), aim_.criterion, rows, judged.begin, judged.end, seat.labels,
                   data_.weight ? seat.weights : nullptr, T(scale), seat.scratch, values[depth_], seat.row_loss);
-    if (shared_ == depth_) meeting.barrier.wait();
+    if (shared_ == depth_) meeting.barrier.wait(seat.t);
     // Each thread adds up all rows: cheaper than waiting for one that does, and all see a divergence before they step.
     double sum = 0;
     for (int64_t i = 0; i < rows; i++) sum += seat.row_loss[i];
@@ -208,7 +208,7 @@ class PanelPass {
   // (65) by what the summed gradient is to be multiplied
   double clipping(Seat& seat) {
     for (int l = 0; l < depth_; l++) kernels_.squares(net_.layers[l], m_.gradient, lines_of(seat, l), squares_[l]);
-    meeting.barrier.wait();
+    meeting.barrier.wait(seat.t);
     double sum = 0;
     for (int l = 0; l < depth_; l++)
       for (int64_t u = 0; u < net_.layers[l].out; u++) sum += squares_[l][u];

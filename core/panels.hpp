@@ -112,8 +112,15 @@ void forward_narrow(const Layer& layer, const T* packed, const T* A, int64_t row
         turned(A + k / W * rows * W, rows, row + v * L, k % W, turn);
         EACH (j, L) store<T>(scratch + ((k + j) * vectors + v) * L, turn[j]);
       }
-    column_product<T>({packed + layer.packed, padded<T>(layer.in), 1, packed + layer.bias, scratch, vectors * L,
-                       Q + row, stride, layer.out, layer.in, vectors});
+    column_product<T>({{packed + layer.packed, padded<T>(layer.in), 1, packed + layer.bias},
+                       scratch,
+                       vectors * L,
+                       Q + row,
+                       stride,
+                       layer.out,
+                       layer.in,
+                       vectors},
+                      [](int64_t, int64_t) {});
   }
 }
 
@@ -124,7 +131,7 @@ void forward(const Layer& layer, const T* packed, const T* A, int64_t rows, Rang
   if (vectors.begin == vectors.end) return;
   if (layer.narrow) {
     forward_narrow(layer, packed, A, rows, scratch, Y);
-    return activate(act, layer.out * padded<T>(rows), Y, slope);
+    return activate(act, layer.out, rows, padded<T>(rows), Y, slope);
   }
   product(A, packed + layer.packed, packed + layer.bias, Y, rows, layer.in, vectors);
   activate_panels(act, rows, vectors, Y, slope);

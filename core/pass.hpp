@@ -102,7 +102,7 @@ class Meeting {
   bool meet(int t, unsigned& meetings, double flops) {
     std::atomic<bool>& stop = stop_[meetings++ % 2];
     if (t == 0 && watch_.stop(flops)) stop = true;
-    barrier.wait();
+    barrier.wait(t);
     return !stop;
   }
   void diverge() { diverged_ = true; }

@@ -54,7 +54,7 @@ void predict_few(const Kernels<T>& kernels, const Network& net, const T* theta, 
   for (const Layer& layer : net.layers) {
     kernels.forward_rows(layer, theta, net.flat_size, A, gap, n, out);
     gap = net.padded(layer.out);
-    if (layer.activation != Activation::softmax) kernels.activate(layer.activation, n * gap, out, nullptr);
+    if (layer.activation != Activation::softmax) kernels.activate(layer.activation, n, layer.out, gap, out, nullptr);
     A = out;
     std::swap(in, out);
   }
@@ -88,11 +88,11 @@ struct Derivatives {
     const T* ones = values[0] + net.layers[0].in * stride;
     for (size_t l = 0; l < net.layers.size(); l++) {
       const T* W = theta + layer(l).flat + (l ? 0 : j);
-      kernels.product_columns(W, layer(l).in, 1, nullptr, layer(l).out, l ? layer(l).in : 1, l ? now : ones, rows,
-                              stride, next);
-      if (l + 1 == net.layers.size() && softmax())
-        kernels.softmax_slope(layer(l).out, rows, stride, values.back(), next);
-      else kernels.times_slope(layer(l).activation, layer(l).out * stride, nullptr, slopes[l], next);
+      const bool soft = l + 1 == net.layers.size() && softmax();
+      kernels.derive_columns({W, layer(l).in, 1, nullptr}, layer(l).out, l ? layer(l).in : 1, l ? now : ones, rows,
+                             stride, soft ? Activation::identity : layer(l).activation, nullptr,
+                             soft ? nullptr : slopes[l], next);
+      if (soft) kernels.softmax_slope(layer(l).out, rows, stride, values.back(), next);
       std::swap(now, next);
     }
     return now;
@@ -114,10 +114,10 @@ struct Derivatives {
       take(l, now);
       if (l == 0 && !to_inputs) break;
       const bool single = l == last && !softmax();  // ∂z_k/∂q is 0 but for q_k
-      kernels.product_columns(theta + layer(l).flat + (single ? k * layer(l).in : 0), 1, layer(l).in, nullptr,
-                              layer(l).in, single ? 1 : layer(l).out, single ? now + k * stride : now, rows, stride,
-                              next);
-      if (l > 0) kernels.times_slope(layer(l - 1).activation, layer(l).in * stride, nullptr, slopes[l - 1], next);
+      kernels.derive_columns({theta + layer(l).flat + (single ? k * layer(l).in : 0), 1, layer(l).in, nullptr},
+                             layer(l).in, single ? 1 : layer(l).out, single ? now + k * stride : now, rows, stride,
+                             l ? layer(l - 1).activation : Activation::identity, nullptr, l ? slopes[l - 1] : nullptr,
+                             next);
       std::swap(now, next);
     }
     return now;

@@ -2,6 +2,7 @@
 // they stay in its cache; which thread computes a number never changes the number.
 #pragma once
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
@@ -30,30 +31,35 @@ inline void pause() {
 #endif
 }
 
+// Each thread writes how often it has arrived where no other writes, and reads the others': a step of a small network waits for
+// one journey between two caches, not for the three or four of a counter that all change.
 class Barrier {
  public:
-  explicit Barrier(int threads) : threads_(threads) {}
-  void wait() {
-    if (threads_ == 1) return;
-    uint32_t round = round_.load(std::memory_order_acquire);
-    if (arrived_.fetch_add(1, std::memory_order_acq_rel) == threads_ - 1) {
-      arrived_.store(0, std::memory_order_relaxed);
-      round_.fetch_add(1, std::memory_order_release);
-      round_.notify_all();
-      return;
+  explicit Barrier(int threads) : arrivals_(threads) {}
+  void wait(int t) {
+    const int threads = int(arrivals_.size());
+    if (threads == 1) return;
+    const uint32_t now = arrivals_[t].count.load(std::memory_order_relaxed) + 1;
+    arrivals_[t].count.store(now, std::memory_order_release);
+    for (int other = 1; other < threads; other++) {
+      const auto& count = arrivals_[(t + other) % threads].count;
+      for (int look = 0; int32_t(count.load(std::memory_order_acquire) - now) < 0; look++) rest(look);
     }
-    // A step takes microseconds: spin for some tens of them, then sleep, so that a busy machine is not blocked.
-    for (int spin = 0; spin < 4000; spin++) {
-      if (round_.load(std::memory_order_acquire) != round) return;
-      pause();
-    }
-    round_.wait(round, std::memory_order_acquire);
   }
 
  private:
-  const int threads_;
-  alignas(64) std::atomic<int> arrived_{0};
-  alignas(64) std::atomic<uint32_t> round_{0};
+  struct alignas(128) Arrival {
+    std::atomic<uint32_t> count{0};
+  };
+  // A step takes microseconds: spin for some tens of them, then let others run, then sleep, so that a busy machine is not
+  // blocked.
+  static void rest(int look) {
+    if (look < 4000) pause();
+    else if (look < 4100) std::this_thread::yield();
+    else std::this_thread::sleep_for(std::chrono::microseconds(50));
+  }
+
+  std::vector<Arrival> arrivals_;
 };
 
 // Moves the calling thread to the t-th processor after `here` that the process may use, and leaves it free to go elsewhere:

@@ -74,7 +74,7 @@ Outcome run_epochs(Pass& pass, const Network& net, T* theta, const State<T>& sta
     for (int64_t epoch = 0; epoch < epochs && going; epoch++) {
       Turn turn{0, uint64_t(state.epochs + epoch), 0};
       if (t == 0 && order.index) permutation(settings.seed, turn.epoch, n, shuffled.get());
-      pass.meeting.barrier.wait();
+      pass.meeting.barrier.wait(t);
       double loss = 0;
       for (; turn.first < n; turn.first += batch, turn.step++, steps++) {
         const double next1 = power1 * settings.beta1, next2 = power2 * settings.beta2, rate = rates.at(steps);
@@ -86,7 +86,7 @@ Outcome run_epochs(Pass& pass, const Network& net, T* theta, const State<T>& sta
         if (!going) break;
         power1 = next1, power2 = next2;
       }
-      if (l2 != 0) pass.meeting.barrier.wait();  // the penalty reads what others may still change
+      if (l2 != 0) pass.meeting.barrier.wait(t);  // the penalty reads what others may still change
       if (t == 0 && going) {
         if (l2 != 0) pass.theta(trained.get());
         outcome.loss.push_back(loss / double(n) + (l2 != 0 ? penalty(net, trained.get(), l2) : 0));
@@ -116,7 +116,9 @@ void with_pass(const Kernels<T>& kernels, const Network& net, const T* theta, co
     Pass pass(kernels, net, theta, state, data, settings, rows, used, interrupted);
     f(pass, used);
   };
-  if (ColumnPass<T>::suits(net, settings, rows)) with(static_cast<ColumnPass<T>*>(nullptr));
+  // One chunk is one thread's in columns.
+  const bool alone = rows > CHUNK || PanelPass<T>::worthwhile(net, rows, threads) == 1;
+  if (alone && ColumnPass<T>::suits(net, settings, rows)) with(static_cast<ColumnPass<T>*>(nullptr));
   else with(static_cast<PanelPass<T>*>(nullptr));
 }
 
