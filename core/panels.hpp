@@ -297,12 +297,10 @@ CHAINRULE_INLINE void update_tile(const T* A, const T* D, int64_t rows, const Ru
   Vec<T> sum[M][V];
   sum_rows(A, W, 1, D, W, rows, sum);
   if constexpr (PLAIN) {
-    Vec<T> rate = splat(-rule.rate);
+    const Vec<T> rate = splat(-rule.rate);
+    T* const theta = m.theta + at;  // a store could change m, for all the compiler knows
     EACH (i, M)
-      EACH (v, V) {
-        T* theta = m.theta + at + i * W + v * L;
-        store<T>(theta, fma(rate, sum[i][v], load(theta)));
-      }
+      EACH (v, V) store<T>(theta + i * W + v * L, fma(rate, sum[i][v], load(theta + i * W + v * L)));
   } else {
     T g[M * V * L];
     EACH (i, M)
@@ -313,11 +311,13 @@ CHAINRULE_INLINE void update_tile(const T* A, const T* D, int64_t rows, const Ru
 // Rows lie anywhere in memory and each is read once an epoch: fetched here, a panel's columns at a time, they cost nothing.
 template <class T>
 CHAINRULE_INLINE void fetch(const Ahead& ahead, int64_t column) {
-  const int64_t size = ahead.x->source == Source::float64 ? 8 : ahead.x->source == Source::float32 ? 4 : 1;
-  const char* data = static_cast<const char*>(ahead.x->data) + column * ahead.x->column_stride * size;
-  for (int64_t row = 0; row < ahead.batch.rows; row++)
-    for (int64_t line = 0; line < WIDTH<T> * size; line += LINE)
-      __builtin_prefetch(data + ahead.batch.row(row) * ahead.x->row_stride * size + line);
+  const Rows& x = *ahead.x;
+  const int64_t size = x.source == Source::float64 ? 8 : x.source == Source::float32 ? 4 : 1, gap = x.row_stride * size;
+  const char* data = static_cast<const char*>(x.data) + column * x.column_stride * size;
+  for (int64_t row = 0; row < ahead.batch.rows; row++) {
+    const char* from = data + ahead.batch.row(row) * gap;
+    for (int64_t line = 0; line < WIDTH<T> * size; line += LINE) __builtin_prefetch(from + line);
+  }
 }
 
 template <int V, bool PLAIN, class T>

@@ -206,7 +206,8 @@ void parameter_jacobian(const InstructionSet& set, const Network& net, const T* 
                         int threads, const Interrupted& interrupted) {
   struct Hand {
     Derivatives<T> derivatives;
-    T *A, *D;  // a layer's inputs and derivatives, (rows, units)
+    std::vector<T*> A;  // what enters each layer, (rows, units)
+    T* D;               // a layer's derivatives, likewise
   };
   const Kernels<T>& kernels = kernels_of<T>(set);
   const int64_t outputs = net.layers.back().out, size = net.flat_size;
@@ -214,22 +215,27 @@ void parameter_jacobian(const InstructionSet& set, const Network& net, const T* 
       n, 2 * double(outputs) * (net.work + double(size)), threads, interrupted,
       [&](Memory& memory) {
         Derivatives<T> derivatives(kernels, net, std::min(n, PORTION), memory);
-        const int64_t n_values = net.widest * derivatives.forward.stride;
-        return Hand{std::move(derivatives), memory.take<T>(n_values), memory.take<T>(n_values)};
+        std::vector<T*> A;
+        for (const Layer& layer : net.layers) A.push_back(memory.take<T>(layer.in * derivatives.forward.stride));
+        T* D = memory.take<T>(net.widest * derivatives.forward.stride);
+        return Hand{std::move(derivatives), std::move(A), D};
       },
       [&](Hand& hand, const Batch& batch) {
         ColumnForward<T>& forward = hand.derivatives.forward;
         const int64_t rows = batch.rows;
         forward.run(theta, x, batch);
         forward.finish(rows);
+        for (size_t l = 0; l < net.layers.size(); l++) {
+          const int64_t in = net.layers[l].in;
+          kernels.scatter_columns(forward.values[l], forward.stride, rows, in, in, 1, hand.A[l]);
+        }
         for (int64_t k = 0; k < outputs; k++)
           hand.derivatives.back(theta, k, rows, false, [&](size_t l, const T* dP) {
             const Layer& layer = net.layers[l];
-            kernels.scatter_columns(forward.values[l], forward.stride, rows, layer.in, layer.in, 1, hand.A);
             kernels.scatter_columns(dP, forward.stride, rows, layer.out, layer.out, 1, hand.D);
             for (int64_t row = 0; row < rows; row++) {  // (85)
               T* to = J + ((batch.first + row) * outputs + k) * size;
-              const T *a = hand.A + row * layer.in, *dp = hand.D + row * layer.out;
+              const T *a = hand.A[l] + row * layer.in, *dp = hand.D + row * layer.out;
               for (int64_t o = 0; o < layer.out; o++)
                 for (int64_t i = 0; i < layer.in; i++) to[layer.flat + o * layer.in + i] = dp[o] * a[i];
               std::copy_n(dp, layer.out, to + layer.flat_bias());

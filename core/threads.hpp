@@ -10,6 +10,7 @@
 #include <vector>
 
 #if defined(__linux__)
+#include <pthread.h>
 #include <sched.h>
 #endif
 #if defined(__x86_64__)
@@ -62,36 +63,47 @@ class Barrier {
   std::vector<Arrival> arrivals_;
 };
 
-// Moves the calling thread to the t-th processor after `here` that the process may use, and leaves it free to go elsewhere:
-// a scheduler that finds two new threads on one processor may leave them there for a whole training.
-inline void place([[maybe_unused]] int here, [[maybe_unused]] int t) {
+// Where threads begin. A scheduler may put a new one on the processor of the one that made it, where it waits until that one's
+// time is over, a thousand times as long as a step; and may leave two there for a whole training. So each is put on a processor
+// of its own, and is free to go elsewhere once it runs.
+class Processors {
+ public:
 #if defined(__linux__)
-  cpu_set_t allowed, one;
-  if (here < 0 || sched_getaffinity(0, sizeof allowed, &allowed)) return;  // of the calling thread
-  int cpu = here;
-  for (int moves = t % CPU_COUNT(&allowed); moves > 0; moves--) do
-      cpu = (cpu + 1) % CPU_SETSIZE;
-    while (!CPU_ISSET(cpu, &allowed));
-  CPU_ZERO(&one);
-  CPU_SET(cpu, &one);
-  if (sched_setaffinity(0, sizeof one, &one) == 0) sched_setaffinity(0, sizeof allowed, &allowed);
-#endif
-}
-inline int processor() {
-#if defined(__linux__)
-  return sched_getcpu();
+  Processors() : here_(sched_getcpu()), known_(here_ >= 0 && !sched_getaffinity(0, sizeof allowed_, &allowed_)) {}
+  // On the t-th processor after this one that the process may use.
+  void place(std::thread& thread, int t) const {
+    if (!known_) return;
+    int cpu = here_;
+    for (int moves = t % CPU_COUNT(&allowed_); moves > 0; moves--) do
+        cpu = (cpu + 1) % CPU_SETSIZE;
+      while (!CPU_ISSET(cpu, &allowed_));
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    pthread_setaffinity_np(thread.native_handle(), sizeof one, &one);
+  }
+  void release() const {  // the calling thread
+    if (known_) sched_setaffinity(0, sizeof allowed_, &allowed_);
+  }
+
+ private:
+  int here_;
+  cpu_set_t allowed_;
+  bool known_;
 #else
-  return -1;
+  void place(std::thread&, int) const {}
+  void release() const {}
 #endif
-}
+};
 
 // f(0) here and f(1) .. f(threads - 1) on threads of their own; f does not throw. None begins before all are there: were one
 // missing, the others would wait for it at the first barrier.
 template <class F>
 void run_together(int threads, const F& f) {
+  if (threads == 1) return f(0);
   enum : int { wait, go, leave };
   std::atomic<int> gate{wait};
-  const int here = processor();
+  const Processors processors;
   std::vector<std::thread> others;
   auto open = [&](int how) {
     gate.store(how, std::memory_order_release);
@@ -99,12 +111,14 @@ void run_together(int threads, const F& f) {
   };
   try {
     others.reserve(threads - 1);
-    for (int t = 1; t < threads; t++)
-      others.emplace_back([&f, &gate, here, t] {
-        place(here, t);
+    for (int t = 1; t < threads; t++) {
+      others.emplace_back([&f, &gate, &processors, t] {
         gate.wait(wait, std::memory_order_acquire);
+        processors.release();
         if (gate.load(std::memory_order_acquire) == go) f(t);
       });
+      processors.place(others.back(), t);
+    }
   } catch (const std::exception& error) {
     open(leave);
     for (auto& other : others) other.join();
