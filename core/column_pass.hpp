@@ -96,32 +96,15 @@ class ColumnPass {
     }
   }
 
-  // Where columns are faster, by what a row costs in lanes of multiply-adds, those that hold nothing included: panels fill whole
-  // vectors with the units of a layer, columns turn its values for the gradient and write that down. Batches of several chunks
-  // are worth a little more, for threads can share them.
+  // Where columns are faster. Batches of several chunks are worth a little more, for threads can share them.
   static bool suits(const Network& net, const Settings& s, int64_t rows) {
     constexpr int64_t MOST = 32768;  // parameters: each chunk's gradient is to stay in the cache
-    constexpr double ACTIVATION = 14, TURN = 4, WRITE = 20;
     if (!s.dropout.empty() || std::isfinite(s.clip) || std::isfinite(s.max_norm) || net.flat_size > MOST) return false;
-    const int64_t lanes = net.width / 2;
-    auto vectors = [&](int64_t n) { return double((n + lanes - 1) / lanes * lanes); };
-    double panels = 0, columns = TURN * double(net.layers.front().in + net.layers.back().out);
-    for (const Layer& layer : net.layers) {
-      const double in = double(layer.in), out = double(layer.out), wide_in = vectors(layer.in),
-                   wide = vectors(layer.out);
-      const bool hidden = layer.flat > 0;
-      if (layer.narrow) panels += in * out + TURN * wide_in + (hidden ? 2 : 1) * wide_in * out;
-      else panels += 2 * in * wide + (hidden ? out * wide_in : 0);
-      panels += ACTIVATION * (layer.narrow ? out : wide);
-      const double across = vectors(layer.in + 1);
-      columns += (hidden ? 2 : 1) * in * out + std::min(((in + 1) + TURN) * wide, (out + TURN) * across);
-      columns += ACTIVATION * out;
-    }
-    columns = columns * vectors(rows) / double(rows) + WRITE * double(net.flat_size) / double(rows);
-    return columns < panels * (rows > CHUNK ? 1.2 : 1);
+    const Cost cost = cost_of(net, rows);
+    return cost.columns < cost.panels * (rows > CHUNK ? 1.2 : 1);
   }
   static int worthwhile(const Network& net, int64_t rows, int asked) {
-    const double chunks = double((rows + CHUNK - 1) / CHUNK), work = 6. * net.work * double(rows);
+    const double chunks = double((rows + CHUNK - 1) / CHUNK), work = 2 * cost_of(net, rows).columns * double(rows);
     return every_thread() ? asked : int(std::clamp(std::min(chunks, work / (8 * BARRIER)), 1., double(asked)));
   }
 
@@ -172,6 +155,31 @@ class ColumnPass {
 
  private:
   static constexpr int64_t WAVE = 8;  // chunks a thread between two barriers
+
+  // What a row costs, in multiply-adds of one lane, those that hold nothing included: panels fill whole vectors with the units
+  // of a layer; columns turn its values for the gradient, and write that down. The weights of the terms are measured.
+  struct Cost {
+    double panels = 0, columns = 0;
+  };
+  static Cost cost_of(const Network& net, int64_t rows) {
+    constexpr double ACTIVATION = 14, TURN = 4, WRITE = 20;
+    const int64_t lanes = net.width / 2;
+    auto vectors = [&](int64_t n) { return double((n + lanes - 1) / lanes * lanes); };
+    Cost cost;
+    cost.columns = TURN * double(net.layers.front().in + net.layers.back().out);
+    for (const Layer& layer : net.layers) {
+      const double in = double(layer.in), out = double(layer.out), wide_in = vectors(layer.in),
+                   wide = vectors(layer.out);
+      const bool hidden = layer.flat > 0;  // has a layer below that wants a delta
+      if (layer.narrow) cost.panels += in * out + TURN * wide_in + (hidden ? 2 : 1) * wide_in * out;
+      else cost.panels += 2 * in * wide + (hidden ? out * wide_in : 0);
+      cost.panels += ACTIVATION * (layer.narrow ? out : wide);
+      cost.columns += (hidden ? 2 : 1) * in * out + ACTIVATION * out;
+      cost.columns += std::min((in + 1 + TURN) * wide, (out + TURN) * vectors(layer.in + 1));
+    }
+    cost.columns = (cost.columns * vectors(rows) + WRITE * double(net.flat_size)) / double(rows);
+    return cost;
+  }
 
   struct Seat {  // what one thread has
     ColumnForward<T> forward;

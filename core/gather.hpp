@@ -83,16 +83,27 @@ CHAINRULE_INLINE void turn_square(const Rows& x, const Batch& batch, int64_t row
   EACH (j, MOST)
     if (j < count) store<T>(C + (k + j) * stride + row, fma(v[j], scale, shift));
 }
+// Rows that lie anywhere in memory: asked for here, they come while those before them are turned.
+template <class S>
+CHAINRULE_INLINE void fetch_rows(const Rows& x, const Batch& batch, int64_t begin, int64_t end) {
+  constexpr int64_t line = LINE / sizeof(S);
+  for (int64_t row = begin; row < end; row++) {
+    const S* from = static_cast<const S*>(x.data) + batch.row(row) * x.row_stride;
+    for (int64_t k = 0; k < x.columns; k += line) __builtin_prefetch(from + k);
+  }
+}
 template <class T, class S>
 void gather_columns_from(const Rows& x, const Batch& batch, T scale, T shift, int64_t stride, T* C) {
   constexpr int L = LANES<T>;
   const Vec<T> scales = splat(scale), shifts = splat(shift);
   if (x.column_stride == 1 && batch.rows >= L) {  // the last squares overlap those before
     auto squares = [&]<int MOST>() INLINE_LAMBDA {
-      for (int64_t row = 0; row < batch.rows; row += L)
+      for (int64_t row = 0; row < batch.rows; row += L) {
+        if (batch.index) fetch_rows<S>(x, batch, row + L, least(row + 2 * L, batch.rows));
         for (int64_t k = 0; k < x.columns; k += L)
           turn_square<MOST, T, S>(x, batch, least(row, batch.rows - L), k > 0 ? least(k, x.columns - L) : 0, scales,
                                   shifts, stride, C);
+      }
     };
     if (x.columns <= 4) squares.template operator()<least(4, L)>();
     else squares.template operator()<L>();
