@@ -66,6 +66,8 @@ class PanelPass {
       Seat& seat = seats_[t];
       if (t > 0) seat = first;
       seat.t = t;
+      seat.lines.clear();
+      for (int l = 0; l < depth_; l++) seat.lines.push_back(lines_of(t, l));
       seat.scratch = memory_.take<T>(2 * net.widest * net.width);
       if (t > 0) seat.values[0][0] = seat.values[1][0] = values(0);
       if (t > 0 && own_last) {
@@ -118,12 +120,11 @@ class PanelPass {
     if (summed) {
       now = rule;
       if (clips_) now.scale = T(clipping(seat));
-      for (int l = 0; l < depth_; l++)
-        kernels_.apply(layer_of(seat, l), parameters_of(seat, l), lines_of(seat, l), now);
+      for (int l = 0; l < depth_; l++) kernels_.apply(layer_of(seat, l), parameters_of(seat, l), seat.lines[l], now);
     }
     if (steps && std::isfinite(settings_.max_norm))
       for (int l = 0; l + 1 < depth_; l++)
-        kernels_.limit(net_.layers[l], m_.theta, lines_of(seat, l), T(settings_.max_norm));
+        kernels_.limit(net_.layers[l], m_.theta, seat.lines[l], T(settings_.max_norm));
     return true;
   }
 
@@ -142,7 +143,8 @@ class PanelPass {
     std::vector<T*> deltas;                // ∂ε/∂p of layer l; the last layer's take the place of its values
     T *labels = nullptr, *weights = nullptr, *scratch = nullptr;
     double* row_loss = nullptr;
-    Layer last;  // where it is everyone's own, with its place in this thread's copy
+    std::vector<Range> lines;  // of each layer's outputs: this thread's to compute and to change
+    Layer last;                // where it is everyone's own, with its place in this thread's copy
     Parameters<T> own;
   };
 
@@ -163,9 +165,9 @@ class PanelPass {
       const Layer& layer = layer_of(seat, l);
       // The output layer's σ belongs to the loss, which needs q as well.
       Activation activation = l + 1 < depth_ ? layer.activation : Activation::identity;
-      kernels_.forward(layer, parameters_of(seat, l).theta, values[l], rows, lines_of(seat, l), activation,
-                       seat.scratch, values[l + 1], slopes[l]);
-      if (l + 1 < depth_) drop(l + 1, turn, rows_of, lines_of(seat, l), values[l + 1], slopes[l]);
+      kernels_.forward(layer, parameters_of(seat, l).theta, values[l], rows, seat.lines[l], activation, seat.scratch,
+                       values[l + 1], slopes[l]);
+      if (l + 1 < depth_) drop(l + 1, turn, rows_of, seat.lines[l], values[l + 1], slopes[l]);
       if (l < shared_ && !meeting.meet(seat.t, seat.meetings, 2. * rows * layer.in * layer.out)) return false;
     }
     kernels_.loss(layer_of(seat, depth_ - 1), aim_.criterion, rows, judged.begin, judged.end, seat.labels,
@@ -183,13 +185,13 @@ class PanelPass {
       const Layer& layer = layer_of(seat, l);
       const T* delta = l + 1 == depth_ ? values[depth_] : seat.deltas[l];
       if (l > 0) {
-        kernels_.backward(layer, parameters_of(seat, l).theta, delta, rows, lines_of(seat, l - 1),
+        kernels_.backward(layer, parameters_of(seat, l).theta, delta, rows, seat.lines[l - 1],
                           net_.layers[l - 1].activation, values[l], slopes[l - 1], seat.scratch, seat.deltas[l - 1]);
         // Others read these weights still, or will need these deltas. An end here is one between two layers' steps.
         const bool read = l < shared_ || l > 1;
         if (read && !meeting.meet(seat.t, seat.meetings, 4. * rows * layer.in * layer.out)) return false;
       }
-      kernels_.update(layer, parameters_of(seat, l), values[l], delta, rows, lines_of(seat, l), rule,
+      kernels_.update(layer, parameters_of(seat, l), values[l], delta, rows, seat.lines[l], rule,
                       {&data_.x, l == 0 ? next : Batch{}});
     }
     return true;
@@ -207,7 +209,7 @@ class PanelPass {
   }
   // (65) by what the summed gradient is to be multiplied
   double clipping(Seat& seat) {
-    for (int l = 0; l < depth_; l++) kernels_.squares(net_.layers[l], m_.gradient, lines_of(seat, l), squares_[l]);
+    for (int l = 0; l < depth_; l++) kernels_.squares(net_.layers[l], m_.gradient, seat.lines[l], squares_[l]);
     meeting.barrier.wait(seat.t);
     double sum = 0;
     for (int l = 0; l < depth_; l++)
@@ -228,17 +230,17 @@ class PanelPass {
   const Layer& layer_of(const Seat& seat, int l) const { return l < shared_ ? net_.layers[l] : seat.last; }
   const Parameters<T>& parameters_of(const Seat& seat, int l) const { return l < shared_ ? m_ : seat.own; }
   static int64_t lines(int64_t units) { return (units * int64_t(sizeof(T)) + LINE - 1) / LINE; }
-  // Lines of layer l's outputs that are this thread's to compute and to change.
-  Range lines_of(const Seat& seat, int l) const {
+  // Lines of layer l's outputs that are thread t's to compute and to change.
+  Range lines_of(int t, int l) const {
     const int64_t all = net_.layers[l].narrow ? 1 : lines(net_.layers[l].out);
     if (l >= shared_) return {0, all};
-    if (all < 2 * threads_) return share(all, seat.t, threads_);
-    auto [begin, end] = share((all + 1) / 2, seat.t, threads_);  // in pairs, a wide panel's: a lone line is slower
+    if (all < 2 * threads_) return share(all, t, threads_);
+    auto [begin, end] = share((all + 1) / 2, t, threads_);  // in pairs, a wide panel's: a lone line is slower
     return {2 * begin, std::min(2 * end, all)};
   }
   // Whole vectors of rows, for the loss works on those.
   Range judged_rows(const Seat& seat, int64_t rows) const {
-    if (shared_ < depth_) return {0, rows};
+    if (shared_ < depth_ || threads_ == 1) return {0, rows};
     auto [begin, end] = share(net_.padded(rows) / net_.width, seat.t, threads_);
     return {std::min(begin * net_.width, rows), std::min(end * net_.width, rows)};
   }

@@ -240,21 +240,23 @@ void transposed(const Layer& layer, const T* weights, int64_t panel, int64_t fir
     }
 }
 
-// D = ∂ε/∂y ⊙ σ′ of the vectors from..to of one panel; a narrow layer's few outputs need no tile: ∂ε/∂y is made and used
-// at once.
-template <Activation F, class T>
+// D = ∂ε/∂y ⊙ σ′ of the vectors from..to of one panel; a narrow layer's N outputs need no tile: their weights stay in
+// registers, ∂ε/∂y is made and used at once.
+template <Activation F, int N, class T>
 CHAINRULE_INLINE void backward_narrow(const Layer& layer, const T* weights, const T* dQ, int64_t rows, int64_t panel,
                                       int64_t from, int64_t to, const T* Y, const T* slope, T* D) {
   constexpr int L = LANES<T>, W = WIDTH<T>;
-  const int64_t gap = padded<T>(layer.in), stride = padded<T>(rows), at = panel * rows * W;
-  const T* w = weights + panel * W;
-  for (int64_t lane = from * L; lane < to * L; lane += L)
+  const int64_t gap = padded<T>(layer.in), stride = padded<T>(rows);
+  for (int64_t lane = from * L; lane < to * L; lane += L) {
+    const int64_t at = panel * rows * W + lane;
+    Vec<T> w[N];
+    EACH (o, N) w[o] = load(weights + o * gap + panel * W + lane);
     for (int64_t row = 0; row < rows; row++) {
       Vec<T> dY = {};
-      for (int64_t o = 0; o < layer.out; o++) dY = fma(splat(dQ[o * stride + row]), load(w + o * gap + lane), dY);
-      const int64_t i = at + row * W + lane;
-      store<T>(D + i, dY * slope_at<F, T>(Y, slope, i));
+      EACH (o, N) dY = fma(splat(dQ[o * stride + row]), w[o], dY);
+      store<T>(D + at + row * W, dY * slope_at<F, T>(Y, slope, at + row * W));
     }
+  }
 }
 
 template <class T>
@@ -269,7 +271,10 @@ void backward(const Layer& layer, const T* packed, const T* dP, int64_t rows, Ra
       product(dP, scratch, ZEROS<T>, D + at, rows, layer.out, {from, to});
     }
     with_activation(below, [&]<Activation F>() INLINE_LAMBDA {
-      if (layer.narrow) backward_narrow<F>(layer, weights, dP, rows, panel, from, to, Y, slope, D);
+      if (layer.narrow)
+        with_count<WIDTH<T> / 4>(layer.out, [&]<int N>() INLINE_LAMBDA {
+          backward_narrow<F, N>(layer, weights, dP, rows, panel, from, to, Y, slope, D);
+        });
       else if (F != Activation::identity || slope)
         each_vector<T>(at, rows, from, to,
                        [&](int64_t i) INLINE_LAMBDA { store<T>(D + i, load(D + i) * slope_at<F, T>(Y, slope, i)); });

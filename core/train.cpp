@@ -80,8 +80,7 @@ Outcome run_epochs(Pass& pass, const Network& net, T* theta, const State<T>& sta
         const double next1 = power1 * settings.beta1, next2 = power2 * settings.beta2, rate = rates.at(steps);
         rule.rate = T(rate);
         rule.shrink = T(rate * settings.weight_decay);
-        rule.unbias1 = T(1 / (1 - next1));
-        rule.unbias2 = T(1 / (1 - next2));
+        if (settings.step == Step::adam) rule.unbias1 = T(1 / (1 - next1)), rule.unbias2 = T(1 / (1 - next2));
         going = pass.batch(t, order, turn, rule, loss);
         if (!going) break;
         power1 = next1, power2 = next2;

@@ -768,6 +768,53 @@ def test_input_is_read_where_it_lies(kind, tmp_path):
     assert 0.5 < float(done.stdout) < 1.3, done.stderr
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the pages' protection is asked of Linux")
+def test_nothing_is_read_past_the_end():
+    """Vectors may reach past a row, never past an array: each ends where a page begins that may not be read."""
+    done = run(
+        """
+        import ctypes, mmap
+        import numpy as np
+        from chainrule import _native
+        from chainrule.functions import Objective
+        from chainrule.optimizers import Settings, State
+        protect = ctypes.CDLL(None).mprotect
+        held = []
+        def last(array):
+            pages = -(-array.nbytes // mmap.PAGESIZE) * mmap.PAGESIZE
+            memory = mmap.mmap(-1, pages + mmap.PAGESIZE)
+            begin = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+            assert protect(ctypes.c_void_p(begin + pages), mmap.PAGESIZE, 0) == 0
+            there = np.frombuffer(memory, array.dtype, array.size, pages - array.nbytes).reshape(array.shape)
+            there[...] = array
+            held.append(memory)
+            return there
+        rng = np.random.default_rng(0)
+        for isa in _native.instruction_sets():
+            _native.select(isa)
+            for dtype in ("float32", "float64"):
+                for sizes in ([1, 1], [3, 2], [4, 20, 3], [15, 17, 1], [16, 40, 16], [33, 5, 40], [50, 70]):
+                    n_parameters = sum(o * (i + 1) for i, o in zip(sizes, sizes[1:]))
+                    theta = last(rng.normal(size=n_parameters).astype(dtype))
+                    activations = ("tanh",) * (len(sizes) - 1)
+                    state = State(*(last(np.zeros_like(theta)) for _ in range(2)), np.ones(2), 0)
+                    for rows in (1, 5, 16, 35, 300):
+                        L = last(rng.random((rows, sizes[-1])).astype(dtype))
+                        for X in (last(rng.random((rows, sizes[0])).astype(kind)) for kind in (dtype, "float32", "uint8")):
+                            _native.predict(theta, sizes, activations, X, 2)
+                            _native.jacobian(theta, sizes, activations, X, 1)
+                            _native.mean_loss(theta, sizes, activations, X, L, Objective(), None, 1)
+                            _native.loss_and_gradient(theta, sizes, activations, X, L, Objective(), None, 1)
+                            for batch in (7, 64, rows):
+                                settings = Settings(Objective(), "adam", batch)
+                                _native.run_epochs(theta, sizes, activations, X, L, None, settings, np.array([0.01]),
+                                                   state, 1, 1)
+        print("read to the end")
+        """
+    )
+    assert done.stdout == "read to the end\n", (done.returncode, done.stderr)
+
+
 def test_a_step_allocates_nothing(native, tmp_path):
     """malloc is counted over 1 and over 40 epochs of many steps: the difference is a few a call, none a step."""
     (tmp_path / "count.c").write_text(
@@ -810,13 +857,14 @@ def test_a_step_allocates_nothing(native, tmp_path):
         X, L = rng.random((1000, 20), dtype="f"), rng.random((1000, 3), dtype="f")
         theta = np.zeros(20 * 30 + 30 + 30 * 3 + 3, "f")
         def calls(epochs, threads, batch):
-            settings = Settings(Objective(l2=0.01), "adam", batch, clip=0.5, max_norm=2.0, dropout=(0.1, 0.5))
+            more = dict(clip=0.5, max_norm=2.0, dropout=(0.1, 0.5)) if batch != 600 else {}  # these want panels
+            settings = Settings(Objective(l2=0.01), "adam", batch, **more)
             state, rates = State.start("adam", theta, 0.1), np.array([0.1])
             before = count()
             _native.run_epochs(theta, [20, 30, 3], ["silu", "sigmoid"], X, L, None, settings, rates, state, epochs, threads)
             return count() - before
         for threads in (1, 2):
-            for batch in (10, 300):
+            for batch in (10, 300, 600):
                 calls(1, threads, batch)
                 print(calls(1, threads, batch), calls(40, threads, batch))
         """,

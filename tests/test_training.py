@@ -62,6 +62,15 @@ def test_small_last_batch_counts(engine):
     np.testing.assert_allclose(a.parameters, b.parameters, rtol=1e-13)
 
 
+def test_one_batch_of_all_rows_is_not_shuffled(engine):
+    a, b, c = (net(engine.name) for _ in range(3))
+    chainrule.train(a, X, L, batch_size=len(X), epochs=3, shuffle=False)
+    chainrule.train(b, X, L, batch_size=len(X) + 5, epochs=3)
+    chainrule.train(c, X, L, batch_size=len(X) - 1, epochs=3)
+    np.testing.assert_array_equal(a.parameters, b.parameters)
+    assert (a.parameters != c.parameters).any()
+
+
 def test_weights_act_as_repetition(engine):
     rows = np.array([0, 0, 1, 2, 2, 2, 4])
     weights = np.bincount(rows, minlength=5)
