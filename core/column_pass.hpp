@@ -32,9 +32,10 @@ struct ColumnForward {
       for (T*& C : turns) C = memory.template take<T>(net.widest * stride);
     for (size_t l = 0; l < net.layers.size(); l++) {
       const Layer& layer = net.layers[l];
-      const bool slope = keep == Keep::slopes || (keep == Keep::some && has_slope(layer.activation));
+      const bool hidden = l + 1 < net.layers.size();
+      const bool slope = keep == Keep::slopes || (keep == Keep::some && hidden && has_slope(layer.activation));
       values.push_back(keep == Keep::nothing ? turns[l % 2] : columns(layer.out));
-      slopes.push_back(slope ? columns(layer.out) : nullptr);
+      slopes.push_back(slope ? memory.template take<T>(layer.out * stride) : nullptr);
     }
   }
 
@@ -96,17 +97,20 @@ class ColumnPass {
     }
   }
 
-  // Where columns are faster. Batches of several chunks are worth a little more, for threads can share them.
-  static bool suits(const Network& net, const Settings& s, int64_t rows) {
-    constexpr int64_t MOST = 32768;  // parameters: each chunk's gradient is to stay in the cache
+  // Where columns are faster than panels with so many threads, for which one chunk is not work. Batches of several chunks are
+  // worth a little more.
+  static bool suits(const Network& net, const Settings& s, int64_t rows, int panel_threads) {
+    constexpr int64_t MOST = 32768;  // parameters: a chunk's gradient is to stay in the cache
     if (!s.dropout.empty() || std::isfinite(s.clip) || std::isfinite(s.max_norm) || net.flat_size > MOST) return false;
     const Cost cost = cost_of(net, rows);
-    return cost.columns < cost.panels * (rows > CHUNK ? 1.2 : 1);
+    return cost.columns * (rows > CHUNK ? 1 / 1.2 : panel_threads) < cost.panels;
   }
   static int worthwhile(const Network& net, int64_t rows, int asked) {
     const double chunks = double((rows + CHUNK - 1) / CHUNK), work = 2 * cost_of(net, rows).columns * double(rows);
     return every_thread() ? asked : int(std::clamp(std::min(chunks, work / (8 * BARRIER)), 1., double(asked)));
   }
+
+  static bool needs_near(const Network&, const Rows&, int) { return false; }  // each reads its own rows
 
   Meeting meeting;
 
@@ -126,10 +130,12 @@ class ColumnPass {
                             sums_ + slot * padded_size());
       }
       if (!meeting.meet(t, seat.meetings, 6. * net_.work * double(count * CHUNK))) return false;
-      double sum = 0;
-      for (int64_t c = 0; c < count; c++) sum += losses_[turns + c];
-      loss += sum;
-      if (steps && !std::isfinite(sum)) {
+      bool finite = true;
+      for (int64_t c = 0; c < count; c++) {  // one after the other, however many a wave has
+        loss += losses_[turns + c];
+        finite = finite && std::isfinite(losses_[turns + c]);
+      }
+      if (steps && !finite) {
         if (t == 0) meeting.diverge();
         return false;
       }
@@ -141,7 +147,8 @@ class ColumnPass {
         }
     }
     if (steps) step(gradient, rule, share_of);
-    else if (chunks == 1) std::copy(gradient + share_of.begin, gradient + share_of.end, m_.gradient + share_of.begin);
+    else if (chunks == 1)
+      for (int64_t i = share_of.begin; i < share_of.end; i++) m_.gradient[i] = T(0) + gradient[i];  // as a sum: no −0
     meeting.barrier.wait(t);  // the next pass reads what all have changed
     return true;
   }
@@ -177,11 +184,12 @@ class ColumnPass {
       cost.columns += (hidden ? 2 : 1) * in * out + ACTIVATION * out;
       cost.columns += std::min((in + 1 + TURN) * wide, (out + TURN) * vectors(layer.in + 1));
     }
+    rows = std::min(rows, CHUNK);
     cost.columns = (cost.columns * vectors(rows) + WRITE * double(net.flat_size)) / double(rows);
     return cost;
   }
 
-  struct Seat {  // what one thread has
+  struct alignas(128) Seat {  // what one thread has
     ColumnForward<T> forward;
     T* deltas[2];
     T *labels, *scratch, *weights;

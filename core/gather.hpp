@@ -90,6 +90,7 @@ CHAINRULE_INLINE void fetch_rows(const Rows& x, const Batch& batch, int64_t begi
   for (int64_t row = begin; row < end; row++) {
     const S* from = static_cast<const S*>(x.data) + batch.row(row) * x.row_stride;
     for (int64_t k = 0; k < x.columns; k += line) __builtin_prefetch(from + k);
+    __builtin_prefetch(from + x.columns - 1);  // a row may begin and end within a line
   }
 }
 template <class T, class S>

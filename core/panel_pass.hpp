@@ -102,6 +102,14 @@ class PanelPass {
     return int(std::clamp(std::min(work / (4 * BARRIER * barriers), double(lines)), 1., double(asked)));
   }
 
+  // Whether threads gain only where they share a cache. Each reads all rows of a batch, all at the same time: where they are
+  // far apart, a byte takes as long as some multiply-adds (784-30-10: two threads are 0.7 to 1 times as fast as one).
+  static bool needs_near(const Network& net, const Rows& x, int threads) {
+    constexpr double BYTE = 11;
+    const double size = x.source == Source::uint8 ? 1 : x.source == Source::float32 ? 4 : 8;
+    return 2 * net.work * (1 - 1. / threads) < BYTE * size * double(x.columns) && threads > 1;
+  }
+
   Meeting meeting;
 
   // Thread t's part in one batch: forward, backward, and the rule's step or, with Step::gradient, the sum. The rows' losses
@@ -136,7 +144,7 @@ class PanelPass {
   }
 
  private:
-  struct Seat {  // what one thread has
+  struct alignas(128) Seat {  // what one thread has
     int t;
     unsigned meetings = 0, passes = 0;
     std::vector<T*> values[2], slopes[2];  // values[.][l] enters layer l; slopes: σ′ of layer l, or null

@@ -111,8 +111,9 @@ class Meeting {
   }
 
  private:
-  Watch watch_;
-  std::atomic<bool> stop_[2] = {false, false}, diverged_ = false;
+  // Apart from what all read at each meeting: only the first thread's.
+  alignas(128) Watch watch_;
+  alignas(128) std::atomic<bool> stop_[2] = {false, false}, diverged_ = false;
 };
 
 // Memory that lives as long as its owner, zeros in pieces of any type, cut from blocks. No two share a cache line. What a small
@@ -141,9 +142,10 @@ class Memory {
   N* take(int64_t n) {
     const size_t bytes = (size_t(n) * sizeof(N) + 127) / 128 * 128;
     if (bytes > left_) {
-      blocks_.emplace_back(std::max(bytes, LEAST));
-      if (!blocks_.back().data) throw std::bad_alloc();
-      use(blocks_.back());
+      Block block(std::max(bytes, LEAST));
+      if (!block.data) throw std::bad_alloc();
+      use(block);
+      blocks_.push_back(std::move(block));
     }
     char* piece = next_;
     next_ += bytes, left_ -= bytes;

@@ -70,7 +70,7 @@ void predict_few(const Kernels<T>& kernels, const Network& net, const T* theta, 
 
 // Derivatives of the outputs: the forward pass, kept with all its slopes, and memory for two layers' derivatives.
 template <class T>
-struct Derivatives {
+struct alignas(128) Derivatives {
   ColumnForward<T> forward;
   T *now, *next;
 

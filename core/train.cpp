@@ -111,13 +111,13 @@ void with_pass(const Kernels<T>& kernels, const Network& net, const T* theta, co
                const Data<T>& data, const Settings& settings, int threads, const Interrupted& interrupted, const F& f) {
   const int64_t rows = std::min(settings.batch_size, data.n);
   auto with = [&]<class Pass>(Pass*) {
-    const int used = Pass::worthwhile(net, rows, threads);
+    int used = Pass::worthwhile(net, rows, threads);
+    if (Pass::needs_near(net, data.x, used) && !every_thread() && far_apart()) used = 1;
     Pass pass(kernels, net, theta, state, data, settings, rows, used, interrupted);
     f(pass, used);
   };
-  // One chunk is one thread's in columns.
-  const bool alone = rows > CHUNK || PanelPass<T>::worthwhile(net, rows, threads) == 1;
-  if (alone && ColumnPass<T>::suits(net, settings, rows)) with(static_cast<ColumnPass<T>*>(nullptr));
+  if (ColumnPass<T>::suits(net, settings, rows, PanelPass<T>::worthwhile(net, rows, threads)))
+    with(static_cast<ColumnPass<T>*>(nullptr));
   else with(static_cast<PanelPass<T>*>(nullptr));
 }
 

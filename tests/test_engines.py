@@ -768,6 +768,26 @@ def test_input_is_read_where_it_lies(kind, tmp_path):
     assert 0.5 < float(done.stdout) < 1.3, done.stderr
 
 
+@pytest.mark.parametrize("sizes", [[4, 32, 16, 4], [24, 8, 2], [70, 70, 3]], ids=str)
+def test_losses_are_summed_in_one_order(sizes):
+    """Over many chunks, several batches an epoch, whatever threads and widths make of them: to the last bit."""
+    X, L = problem(sizes, 5000, "float64")
+    net = chainrule.Network(sizes, "tanh", "identity", dtype="float64")
+    found = set()
+    for isa in SETS:
+        before = NATIVE.instruction_set()
+        NATIVE.select(isa)
+        for threads in (1, 2, 3):
+            losses = []
+            for batch in (600, 5000):
+                copy = chainrule.Network(sizes, "tanh", "identity", dtype="float64")
+                losses += chainrule.train(copy, X, L, batch_size=batch, epochs=2, n_threads=threads).loss
+            loss, gradient = net.loss_and_gradient(X, L, n_threads=threads)
+            found.add((*losses, loss, gradient.tobytes()))
+        NATIVE.select(before)
+    assert len(found) == 1
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the pages' protection is asked of Linux")
 def test_nothing_is_read_past_the_end():
     """Vectors may reach past a row, never past an array: each ends where a page begins that may not be read."""
@@ -800,7 +820,11 @@ def test_nothing_is_read_past_the_end():
                     state = State(*(last(np.zeros_like(theta)) for _ in range(2)), np.ones(2), 0)
                     for rows in (1, 5, 16, 35, 300):
                         L = last(rng.random((rows, sizes[-1])).astype(dtype))
-                        for X in (last(rng.random((rows, sizes[0])).astype(kind)) for kind in (dtype, "float32", "uint8")):
+                        plain = [last(rng.random((rows, sizes[0])).astype(kind)) for kind in (dtype, "float32", "uint8")]
+                        wide = last(rng.random((rows, sizes[0] + 3)).astype(dtype))
+                        strange = [wide[:, -sizes[0]:], plain[0][::-1], np.broadcast_to(plain[0][-1:], plain[0].shape)]
+                        for X in plain + strange:
+                            _native.parameter_jacobian(theta, sizes, activations, X[:20], 1)
                             _native.predict(theta, sizes, activations, X, 2)
                             _native.jacobian(theta, sizes, activations, X, 1)
                             _native.mean_loss(theta, sizes, activations, X, L, Objective(), None, 1)

@@ -200,7 +200,7 @@ def train(
     sample_weight : array, (n,), optional
         Scaled to mean 1; a row's loss is multiplied by its weight.
     shuffle : bool, default True
-        A new order of the rows each epoch.
+        A new order of the rows each epoch, where a batch has not all of them.
     seed : int, default 0
         Of the shuffling. Equal seeds and settings give equal bits, on any number of threads.
     n_threads : int, default 1
