@@ -1,5 +1,5 @@
 // Passes in columns, a sample a lane, on the flat parameters as they are: predictions of any network, and the training of
-// small ones, whose layers would leave panels empty and whose chunks of rows are shared by the threads.
+// those that cost less so (ColumnPass::suits), whose chunks of rows are shared by the threads.
 #pragma once
 #include "pass.hpp"
 

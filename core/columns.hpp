@@ -103,7 +103,8 @@ template <class T>
 CHAINRULE_INLINE int64_t rows_of(int64_t rows) {
   return (rows + LANES<T> - 1) / LANES<T> * LANES<T>;
 }
-// Columns C into rows R[row][padded unit], LANES x LANES at a time; what is past the last unit is never used.
+// Columns C into rows R[row][padded unit], LANES x LANES at a time, as many rows as whole vectors have; what is past the last
+// unit or row is never used.
 template <class T>
 void rows_of_columns(const T* C, int64_t units, int64_t rows, int64_t stride, T* R, int64_t gap) {
   constexpr int L = LANES<T>;

@@ -124,7 +124,7 @@ struct Kernels {
   void (*activate)(Activation activation, int64_t units, int64_t rows, int64_t stride, T* Y, T* slope);
   // (53) the softmax of each row of Q, in place
   void (*softmax_columns)(int64_t units, int64_t rows, int64_t stride, T* Q);
-  // (84) of each row, in place: T becomes z ⊙ (t − Σ t z)
+  // (84) of each row, in place: D becomes z ⊙ (d − Σ d z)
   void (*softmax_slope)(int64_t units, int64_t rows, int64_t stride, const T* Z, T* D);
   void (*loss_columns)(Activation output, const Criterion<T>& criterion, int64_t units, int64_t rows, int64_t stride,
                        const T* L, const T* weight, T scale, T* Q, double* row_loss);
