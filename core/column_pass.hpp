@@ -1,5 +1,5 @@
 // Passes in columns, a sample a lane, on the flat parameters as they are: predictions of any network, and the training of
-// those that cost less so (ColumnPass::suits), whose chunks of rows are shared by the threads.
+// those that cost less so (ColumnPass::worthwhile), whose chunks of rows are shared by the threads.
 #pragma once
 #include "pass.hpp"
 
@@ -21,12 +21,12 @@ struct ColumnForward {
   };  // the values of two layers, of all with slopes as needed, or with all slopes
   ColumnForward(const Kernels<T>& kernels, const Network& net, int64_t rows, Keep keep, Memory& memory)
       : kernels(kernels), net(net), stride((net.padded(rows) / net.width | 1) * net.width) {
-    auto columns = [&](int64_t units) {
+    auto with_ones = [&](int64_t units) {
       T* C = memory.template take<T>((units + 1) * stride);
       std::fill_n(C + units * stride, stride, T(1));
       return C;
     };
-    values.push_back(columns(net.layers[0].in));
+    values.push_back(with_ones(net.layers[0].in));
     T* turns[2] = {};
     if (keep == Keep::nothing)
       for (T*& C : turns) C = memory.template take<T>(net.widest * stride);
@@ -34,7 +34,8 @@ struct ColumnForward {
       const Layer& layer = net.layers[l];
       const bool hidden = l + 1 < net.layers.size();
       const bool slope = keep == Keep::slopes || (keep == Keep::some && hidden && has_slope(layer.activation));
-      values.push_back(keep == Keep::nothing ? turns[l % 2] : columns(layer.out));
+      if (keep == Keep::nothing) values.push_back(turns[l % 2]);
+      else values.push_back(hidden ? with_ones(layer.out) : memory.template take<T>(layer.out * stride));
       slopes.push_back(slope ? memory.template take<T>(layer.out * stride) : nullptr);
     }
   }
@@ -97,20 +98,16 @@ class ColumnPass {
     }
   }
 
-  // Where columns are faster than panels with so many threads, for which one chunk is not work. Batches of several chunks are
-  // worth a little more.
-  static bool suits(const Network& net, const Settings& s, int64_t rows, int panel_threads) {
+  // As many of the threads asked for as gain by it; none where panels are faster, with `in_panels` threads: these share a chunk
+  // of rows. Batches of several chunks are worth a little more.
+  static int worthwhile(const Network& net, const Settings& s, int64_t rows, int asked, int in_panels) {
     constexpr int64_t MOST = 32768;  // parameters: a chunk's gradient is to stay in the cache
-    if (!s.dropout.empty() || std::isfinite(s.clip) || std::isfinite(s.max_norm) || net.flat_size > MOST) return false;
+    if (!s.dropout.empty() || std::isfinite(s.clip) || std::isfinite(s.max_norm) || net.flat_size > MOST) return 0;
     const Cost cost = cost_of(net, rows);
-    return cost.columns * (rows > CHUNK ? 1 / 1.2 : panel_threads) < cost.panels;
-  }
-  static int worthwhile(const Network& net, int64_t rows, int asked) {
-    const double chunks = double((rows + CHUNK - 1) / CHUNK), work = 2 * cost_of(net, rows).columns * double(rows);
+    if (cost.columns * (rows > CHUNK ? 1 / 1.2 : in_panels) >= cost.panels) return 0;
+    const double chunks = double((rows + CHUNK - 1) / CHUNK), work = 2 * cost.columns * double(rows);
     return every_thread() ? asked : int(std::clamp(std::min(chunks, work / (8 * BARRIER)), 1., double(asked)));
   }
-
-  static bool needs_near(const Network&, const Rows&, int) { return false; }  // each reads its own rows
 
   Meeting meeting;
 

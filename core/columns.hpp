@@ -41,7 +41,7 @@ CHAINRULE_INLINE void column_tile(const ColumnProduct<T>& c, int64_t u, int64_t 
   EACH (m, M)
     EACH (k, V) store<T>(P + m * c.p_stride + k * L, sum[m][k]);
 }
-// after(v, n) when the vectors v..v+n of all units are made: they are in the first-level cache then.
+// after(row, n) when the rows row..row+n of all units are made: they are in the first-level cache then.
 template <class T, class F>
 CHAINRULE_INLINE void column_product(const ColumnProduct<T>& c, const F& after) {
   for (int64_t v = 0, n; v < c.vectors; v += n) {
@@ -55,20 +55,47 @@ CHAINRULE_INLINE void column_product(const ColumnProduct<T>& c, const F& after) 
     after(v * LANES<T>, n * LANES<T>);
   }
 }
+// (31) with the inputs after the first half: a sum of its own, of n rows, which is added to P.
+template <class T>
+void add_second_half(const ColumnProduct<T>& c, int64_t half, int64_t row, int64_t n) {
+  T sums[FEW_OUTPUTS * COLUMNS * LANES<T>];
+  column_product<T>({{c.w.W + half * c.w.input, c.w.unit, c.w.input, nullptr},
+                     c.A + half * c.a_stride + row,
+                     c.a_stride,
+                     sums,
+                     n,
+                     c.units,
+                     c.inputs - half,
+                     n / LANES<T>},
+                    [](int64_t, int64_t) {});
+  for (int64_t u = 0; u < c.units; u++)
+    for (int64_t i = 0; i < n; i += LANES<T>) {
+      T* p = c.P + u * c.p_stride + row + i;
+      store<T>(p, load(p) + load(sums + u * n + i));
+    }
+}
+template <class T, class F>
+CHAINRULE_INLINE void forward_product(ColumnProduct<T> c, const F& after) {
+  const ColumnProduct<T> whole = c;
+  c.inputs = first_half(c.inputs, c.units);
+  column_product(c, [&](int64_t row, int64_t n) INLINE_LAMBDA {
+    if (c.inputs < whole.inputs) add_second_half(whole, c.inputs, row, n);
+    after(row, n);
+  });
+}
 template <class T>
 void forward_columns(const Coefficients<T>& w, int64_t units, int64_t inputs, const T* A, int64_t rows, int64_t stride,
                      Activation activation, T* Y, T* slope) {
-  column_product<T>(
-      {w, A, stride, Y, stride, units, inputs, (rows + LANES<T> - 1) / LANES<T>},
-      [&](int64_t row, int64_t n) { activate(activation, units, n, stride, Y + row, slope ? slope + row : nullptr); });
+  forward_product<T>({w, A, stride, Y, stride, units, inputs, vectors<T>(rows)}, [&](int64_t row, int64_t n) {
+    activate(activation, units, n, stride, Y + row, slope ? slope + row : nullptr);
+  });
 }
 template <class T>
 void derive_columns(const Coefficients<T>& w, int64_t units, int64_t inputs, const T* A, int64_t rows, int64_t stride,
                     Activation activation, const T* Y, const T* slope, T* D) {
-  column_product<T>(
-      {w, A, stride, D, stride, units, inputs, (rows + LANES<T> - 1) / LANES<T>}, [&](int64_t row, int64_t n) {
-        times_slope(activation, units, n, stride, Y ? Y + row : nullptr, slope ? slope + row : nullptr, D + row);
-      });
+  column_product<T>({w, A, stride, D, stride, units, inputs, vectors<T>(rows)}, [&](int64_t row, int64_t n) {
+    times_slope(activation, units, n, stride, Y ? Y + row : nullptr, slope ? slope + row : nullptr, D + row);
+  });
 }
 
 // ---- the output layer --------------------------------------------------------------------------------------------------
@@ -98,11 +125,6 @@ void loss_columns(Activation output, const Criterion<T>& criterion, int64_t unit
 
 // ---- (34, 35): the gradient --------------------------------------------------------------------------------------------
 
-// Rows in whole vectors.
-template <class T>
-CHAINRULE_INLINE int64_t rows_of(int64_t rows) {
-  return (rows + LANES<T> - 1) / LANES<T> * LANES<T>;
-}
 // Columns C into rows R[row][padded unit], LANES x LANES at a time, as many rows as whole vectors have; what is past the last
 // unit or row is never used.
 template <class T>
@@ -134,7 +156,7 @@ template <class T>
 void outer_products(const T* C, int64_t columns, const T* R, int64_t lanes, int64_t rows, int64_t stride, T* scratch,
                     T* sums) {
   constexpr int L = LANES<T>, MOST = PANEL * ROWS;
-  const int64_t gap = (lanes + L - 1) / L * L;
+  const int64_t gap = vectors<T>(lanes) * L;
   rows_of_columns(R, lanes, rows, stride, scratch, gap);
   const int64_t most = columns <= 3 ? 4 : 2;  // vectors a tile: enough sums at once to hide a multiply-add's latency
   for (int64_t lane = 0, n; lane < gap; lane += n * L) {
@@ -149,11 +171,11 @@ void outer_products(const T* C, int64_t columns, const T* R, int64_t lanes, int6
 template <class T>
 void gradient_columns(const Layer& layer, const T* A, const T* dP, int64_t rows, int64_t stride, T* scratch, T* G) {
   constexpr int L = LANES<T>;
-  const int64_t in = layer.in, out = layer.out, across = (in + L) / L * L, down = (out + L - 1) / L * L;
+  const int64_t in = layer.in, out = layer.out, across = vectors<T>(in + 1) * L, down = vectors<T>(out) * L;
   T *W = G + layer.flat, *b = G + layer.flat_bias();
   // The inputs, with the 1 whose weight is the bias, or the outputs in the lanes: whichever fills them better.
   if (out * across < (in + 1) * down) {
-    T* const sums = scratch + rows_of<T>(rows) * across;
+    T* const sums = scratch + vectors<T>(rows) * L * across;
     outer_products(dP, out, A, in + 1, rows, stride, scratch, sums);
     for (int64_t o = 0; o < out; o++) {
       for (int64_t i = 0; i < in; i++) W[o * in + i] = sums[o * across + i];
@@ -161,7 +183,7 @@ void gradient_columns(const Layer& layer, const T* A, const T* dP, int64_t rows,
     }
     return;
   }
-  T* const sums = scratch + rows_of<T>(rows) * down;
+  T* const sums = scratch + vectors<T>(rows) * L * down;
   outer_products(A, in + 1, dP, out, rows, stride, scratch, sums);
   for (int64_t o = 0; o < out; o++) b[o] = sums[in * down + o];
   if (in < L) {
@@ -184,13 +206,16 @@ void gradient_columns(const Layer& layer, const T* A, const T* dP, int64_t rows,
 // R rows and LANES outputs from each of o on: the sums stay in registers while squares of the weights, LANES outputs by LANES
 // inputs, are turned, each for all R rows. turn(o, k, square) does that.
 template <int R, int V, class T, class F>
-CHAINRULE_INLINE void rows_tile(const T* bias, const T* A, int64_t a_gap, int64_t inputs, T* Y, int64_t y_gap,
-                                const int64_t (&o)[V], const F& turn) {
+CHAINRULE_INLINE void rows_tile(const T* bias, const T* A, int64_t a_gap, int64_t inputs, int64_t half, T* Y,
+                                int64_t y_gap, const int64_t (&o)[V], const F& turn) {
   constexpr int L = LANES<T>;
-  Vec<T> sum[R][V];
+  Vec<T> sum[R][V], first[R][V];
   EACH (r, R)
     EACH (v, V) sum[r][v] = load(bias + o[v]);
-  for (int64_t k = 0; k < inputs; k += L)
+  for (int64_t k = 0; k < inputs; k += L) {
+    if (k == half)
+      EACH (r, R)
+        EACH (v, V) first[r][v] = sum[r][v], sum[r][v] = Vec<T>{};
     EACH (v, V) {
       Vec<T> square[L];
       turn(o[v], k, square);
@@ -202,14 +227,15 @@ CHAINRULE_INLINE void rows_tile(const T* bias, const T* A, int64_t a_gap, int64_
       else
         for (int64_t i = 0; i < inputs - k; i++) add(i);
     }
+  }
   EACH (r, R)
-    EACH (v, V) store<T>(Y + r * y_gap + o[v], sum[r][v]);
+    EACH (v, V) store<T>(Y + r * y_gap + o[v], half < inputs ? first[r][v] + sum[r][v] : sum[r][v]);
 }
 // A square that reaches past a row's end has numbers of the next, or of the bias, which are not used.
 template <class T>
 void forward_rows(const Layer& layer, const T* flat, int64_t flat_size, const T* A, int64_t a_gap, int64_t rows, T* Y) {
   constexpr int L = LANES<T>;
-  const int64_t in = layer.in, out = layer.out, gap = padded<T>(out);
+  const int64_t in = layer.in, out = layer.out, half = first_half(in, out), gap = padded<T>(out);
   const T *W = flat + layer.flat, *b = flat + layer.flat_bias();
   auto whole = [&](int64_t o, int64_t k, Vec<T>(&square)[L]) INLINE_LAMBDA { load_turned(W + o * in + k, in, square); };
   auto part = [&](int64_t, int64_t k, Vec<T>(&square)[L]) INLINE_LAMBDA {  // fewer outputs than lanes
@@ -228,12 +254,12 @@ void forward_rows(const Layer& layer, const T* flat, int64_t flat_size, const T*
     if (out < L) {
       T bias[L];
       for (int64_t o = 0; o < L; o++) bias[o] = b[least(o, out - 1)];
-      return rows_tile<R, 1>(bias, a, a_gap, in, y, gap, {0}, part);
+      return rows_tile<R, 1>(bias, a, a_gap, in, half, y, gap, {0}, part);
     }
-    cover<2>((out + L - 1) / L, [&]<int V>(int64_t v) INLINE_LAMBDA {
+    cover<2>(vectors<T>(out), [&]<int V>(int64_t v) INLINE_LAMBDA {
       int64_t o[V];
       EACH (i, V) o[i] = least((v + i) * L, out - L);  // the last may begin beside the one before
-      rows_tile<R, V>(b, a, a_gap, in, y, gap, o, whole);
+      rows_tile<R, V>(b, a, a_gap, in, half, y, gap, o, whole);
     });
   });
 }

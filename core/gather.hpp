@@ -34,6 +34,18 @@ CHAINRULE_INLINE void copy_vectors(const S* from, T* to) {
   }
 }
 
+// Rows lie anywhere in memory: the lines that hold these columns of some rows come while others are worked on.
+CHAINRULE_INLINE void fetch(const Rows& x, const Batch& batch, int64_t column, int64_t n) {
+  const int64_t size = bytes_of(x.source), bytes = least(n, x.columns - column) * size, gap = x.row_stride * size;
+  const char* const first = static_cast<const char*>(x.at(0, column));
+  const bool aligned = (reinterpret_cast<intptr_t>(first) | gap) % LINE == 0;
+  const int64_t lines = (bytes + LINE - 1) / LINE + !aligned;  // one more where the end may lie in another
+  for (int64_t row = 0; row < batch.rows; row++) {
+    const char* from = first + batch.row(row) * gap;
+    for (int64_t line = 0; line < lines; line++) __builtin_prefetch(from + line * LINE);
+  }
+}
+
 // Where vectors that begin in a row may reach past its end, into the next or what lies between: X goes on up to here.
 CHAINRULE_INLINE int64_t end_of(const Rows& x) {
   return (x.row_stride > 0 ? (x.rows - 1) * x.row_stride : 0) + x.columns;
@@ -83,16 +95,6 @@ CHAINRULE_INLINE void turn_square(const Rows& x, const Batch& batch, int64_t row
   EACH (j, MOST)
     if (j < count) store<T>(C + (k + j) * stride + row, fma(v[j], scale, shift));
 }
-// Rows that lie anywhere in memory: asked for here, they come while those before them are turned.
-template <class S>
-CHAINRULE_INLINE void fetch_rows(const Rows& x, const Batch& batch, int64_t begin, int64_t end) {
-  constexpr int64_t line = LINE / sizeof(S);
-  for (int64_t row = begin; row < end; row++) {
-    const S* from = static_cast<const S*>(x.data) + batch.row(row) * x.row_stride;
-    for (int64_t k = 0; k < x.columns; k += line) __builtin_prefetch(from + k);
-    __builtin_prefetch(from + x.columns - 1);  // a row may begin and end within a line
-  }
-}
 template <class T, class S>
 void gather_columns_from(const Rows& x, const Batch& batch, T scale, T shift, int64_t stride, T* C) {
   constexpr int L = LANES<T>;
@@ -100,7 +102,7 @@ void gather_columns_from(const Rows& x, const Batch& batch, T scale, T shift, in
   if (x.column_stride == 1 && batch.rows >= L) {  // the last squares overlap those before
     auto squares = [&]<int MOST>() INLINE_LAMBDA {
       for (int64_t row = 0; row < batch.rows; row += L) {
-        if (batch.index) fetch_rows<S>(x, batch, row + L, least(row + 2 * L, batch.rows));
+        if (batch.index) fetch(x, batch.part(least(row + L, batch.rows), least(row + 2 * L, batch.rows)), 0, x.columns);
         for (int64_t k = 0; k < x.columns; k += L)
           turn_square<MOST, T, S>(x, batch, least(row, batch.rows - L), k > 0 ? least(k, x.columns - L) : 0, scales,
                                   shifts, stride, C);

@@ -1,8 +1,8 @@
 // All arithmetic of the engine: compiled once per instruction set, each object exporting one table.
 //
 // Why the result does not depend on the machine: a vector's lanes hold different outputs, or different rows, so each number
-// is one sum in one order (inputs ascending in (31), outputs ascending in (36), rows ascending in (35)), with one rounding
-// per multiply-add, whatever the width, the layout, the tile or the number of threads.
+// is one sum in one order (inputs ascending in (31), two halves where they are many, outputs ascending in (36), rows
+// ascending in (35)), with one rounding per multiply-add, whatever the width, the layout, the tile or the number of threads.
 //
 // Only the table leaves this file; no STL, nothing inline with external linkage (why: simd.hpp).
 #include "kernels.hpp"
@@ -15,14 +15,32 @@ namespace chainrule {
 namespace {
 
 template <class T>
-constexpr Kernels<T> TABLE = {WIDTH<T>,          gather<T>,          pack<T>,
-                              unpack<T>,         forward<T>,         drop<T>,
-                              loss<T>,           backward<T>,        update<T>,
-                              apply<T>,          squares<T>,         limit<T>,
-                              gather_columns<T>, scatter_columns<T>, forward_columns<T>,
-                              derive_columns<T>, activate<T>,        softmax_columns<T>,
-                              softmax_slope<T>,  loss_columns<T>,    gradient_columns<T>,
-                              step<T>,           forward_rows<T>,    evaluate<T>};
+constexpr Kernels<T> TABLE = {WIDTH<T>,
+                              gather<T>,
+                              pack<T>,
+                              unpack<T>,
+                              forward<T>,
+                              forward_half<T>,
+                              join_halves<T>,
+                              drop<T>,
+                              loss<T>,
+                              backward<T>,
+                              update<T>,
+                              apply<T>,
+                              squares<T>,
+                              limit<T>,
+                              gather_columns<T>,
+                              scatter_columns<T>,
+                              forward_columns<T>,
+                              derive_columns<T>,
+                              activate<T>,
+                              softmax_columns<T>,
+                              softmax_slope<T>,
+                              loss_columns<T>,
+                              gradient_columns<T>,
+                              step<T>,
+                              forward_rows<T>,
+                              evaluate<T>};
 
 }  // namespace
 

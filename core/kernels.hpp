@@ -20,11 +20,16 @@ struct Range {
 enum class Source : int { float32, float64, uint8 };  // what the rows of X hold; uint8 g enters as g / 255
 template <class T>
 constexpr Source SOURCE = sizeof(T) == 4 ? Source::float32 : Source::float64;
+constexpr int64_t bytes_of(Source source) { return source == Source::float64 ? 8 : source == Source::float32 ? 4 : 1; }
 
 struct Rows {  // X (n, d), any strides, in elements
   const void* data;
   Source source;
   int64_t row_stride, column_stride, rows, columns;
+
+  const void* at(int64_t row, int64_t column) const {
+    return static_cast<const char*>(data) + (row * row_stride + column * column_stride) * bytes_of(source);
+  }
 };
 struct Batch {  // rows of X: those that `index` names or, where it is null, from `first` on
   const int64_t* index;
@@ -83,9 +88,14 @@ struct Kernels {
   void (*pack)(const Layer& layer, const T* flat, T* packed);  // packed must be zeros
   void (*unpack)(const Layer& layer, const T* packed, T* flat);
   // (31, 38) P = A Wᵀ + b and (32) Y = σ(P); `slope`, where it is not null, takes σ′(P). `scratch`, here and below, is
-  // memory for 2 * width numbers per input and per output of the widest layer.
+  // memory for 2 * width numbers per input and per output of the widest layer, and for FEW_OUTPUTS a row.
   void (*forward)(const Layer& layer, const T* packed, const T* A, int64_t rows, Range lines, Activation activation,
                   T* scratch, T* Y, T* slope);
+  // The same of two threads, each with the inputs 0..half or half..in: the sums of its inputs, the first with the bias, and the
+  // sum of both.
+  void (*forward_half)(const Layer& layer, const T* packed, const T* A, int64_t rows, Range inputs, T* P);
+  void (*join_halves)(const Layer& layer, int64_t rows, const T* first, const T* second, Activation activation, T* Y,
+                      T* slope);
   // (67) for lines of `units` units: those that the mask takes away become 0, the others times `scale`; their slopes, where
   // there are, likewise. The first row is number first_row of its batch.
   void (*drop)(const Mask& mask, T scale, int64_t units, int64_t first_row, int64_t rows, Range lines, T* Y, T* slope);
@@ -97,12 +107,12 @@ struct Kernels {
   // whose values are Y and slope; σ′ is found from Y where slope is null
   void (*backward)(const Layer& layer, const T* packed, const T* dP, int64_t rows, Range lines, Activation below,
                    const T* Y, const T* slope, T* scratch, T* D);
-  // (34, 35, 40) ∂ε/∂W = Σ ∂ε/∂p ⊗ a, ∂ε/∂b = Σ ∂ε/∂p over the rows, and with it the rule's step (41..46, 62..64) on W
-  // and b; with Step::gradient the sums are added to m.gradient.
-  void (*update)(const Layer& layer, const Parameters<T>& m, const T* A, const T* dP, int64_t rows, Range lines,
-                 const Rule<T>& rule, const Ahead& ahead);
+  // (34, 35, 40) ∂ε/∂W = Σ ∂ε/∂p ⊗ a, ∂ε/∂b = Σ ∂ε/∂p over the rows, and with it the rule's step (41..46, 62..64) on W,
+  // of some inputs, and b, which goes with the first input; with Step::gradient the sums are added to m.gradient.
+  void (*update)(const Layer& layer, const Parameters<T>& m, const T* A, const T* dP, int64_t rows, Range inputs,
+                 Range lines, const Rule<T>& rule, const Ahead& ahead);
   // the rule's step from the sums in m.gradient, which become 0
-  void (*apply)(const Layer& layer, const Parameters<T>& m, Range lines, const Rule<T>& rule);
+  void (*apply)(const Layer& layer, const Parameters<T>& m, Range inputs, Range lines, const Rule<T>& rule);
   // (65) |∂ε/∂(W, b)|² of each unit of the lines
   void (*squares)(const Layer& layer, const T* gradient, Range lines, T* of_unit);
   // (66) the weights of each unit of the lines, where they are longer than `most`, become that long

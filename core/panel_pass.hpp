@@ -5,6 +5,9 @@
 // a copy of its parameters and computes all of it. And each gathers all rows for itself: to fetch them from another core
 // takes longer than from memory. A network of two layers then has one barrier a step, after the first. What the first layer
 // makes is written before it, while others may still be in the pass before: it has two places that take turns.
+//
+// Two threads share a first layer of few outputs by its inputs: each reads half of every row, makes half of every sum, and has
+// the weights to it. What they meet for is the other's sums; all else each does for itself.
 #pragma once
 #include "pass.hpp"
 
@@ -25,6 +28,7 @@ class PanelPass {
         threads_(threads),
         depth_(int(net.layers.size())),
         clips_(std::isfinite(settings.clip)),
+        halves_(threads == 2 && !clips_ && !std::isfinite(settings.max_norm) && by_inputs(net)),
         seats_(threads) {
     const auto& layers = net.layers;
     const Layer& last = layers.back();
@@ -55,7 +59,10 @@ class PanelPass {
       if (hidden) first.deltas.push_back(values(l + 1));
     }
     first.values[1] = first.values[0], first.slopes[1] = first.slopes[0];
-    if (threads > 1) {
+    if (halves_) {
+      for (auto& turn : sums_)
+        for (T*& half : turn) half = values(1);
+    } else if (threads > 1) {
       first.values[1][1] = values(1);
       if (first.slopes[0][0]) first.slopes[1][0] = values(1);
     }
@@ -66,10 +73,19 @@ class PanelPass {
       Seat& seat = seats_[t];
       if (t > 0) seat = first;
       seat.t = t;
-      seat.lines.clear();
-      for (int l = 0; l < depth_; l++) seat.lines.push_back(lines_of(t, l));
-      seat.scratch = memory_.take<T>(2 * net.widest * net.width);
+      seat.lines.clear(), seat.inputs.clear();
+      for (int l = 0; l < depth_; l++) seat.lines.push_back(lines_of(t, l)), seat.inputs.push_back(inputs_of(t, l));
+      seat.x = data.x;
+      seat.x.data = data.x.at(0, seat.inputs[0].begin);
+      seat.x.columns = seat.inputs[0].end - seat.inputs[0].begin;
+      seat.scratch = memory_.take<T>(std::max(2 * net.widest * net.width, FEW_OUTPUTS * rows));
       if (t > 0) seat.values[0][0] = seat.values[1][0] = values(0);
+      if (t > 0 && halves_) {
+        seat.values[0][1] = seat.values[1][1] = values(1);
+        if (seat.slopes[0][0]) seat.slopes[0][0] = seat.slopes[1][0] = values(1);
+        if (depth_ > 1) seat.deltas[0] = values(1);
+        else judging(seat);
+      }
       if (t > 0 && own_last) {
         seat.values[0][depth_] = seat.values[1][depth_] = values(depth_);
         judging(seat);
@@ -93,21 +109,13 @@ class PanelPass {
   static int worthwhile(const Network& net, int64_t rows, int asked) {
     if (every_thread()) return asked;
     double work = 0;
-    int64_t lines = 1;
+    int64_t lines = by_inputs(net) ? 2 : 1;
     for (const Layer& layer : net.layers) {
       work += (&layer == &net.layers.front() ? 4. : 6.) * std::min(rows, CHUNK) * layer.in * layer.out;
       lines = std::max(lines, (layer.out + 15) / 16);
     }
     const double barriers = std::max(1., 2. * net.layers.size() - 3);  // of a pass
     return int(std::clamp(std::min(work / (4 * BARRIER * barriers), double(lines)), 1., double(asked)));
-  }
-
-  // Whether threads gain only where they share a cache. Each reads all rows of a batch, all at the same time: where they are
-  // far apart, a byte takes as long as some multiply-adds (784-30-10: two threads are 0.7 to 1 times as fast as one).
-  static bool needs_near(const Network& net, const Rows& x, int threads) {
-    constexpr double BYTE = 11;
-    const double size = x.source == Source::uint8 ? 1 : x.source == Source::float32 ? 4 : 8;
-    return 2 * net.work * (1 - 1. / threads) < BYTE * size * double(x.columns) && threads > 1;
   }
 
   Meeting meeting;
@@ -128,7 +136,8 @@ class PanelPass {
     if (summed) {
       now = rule;
       if (clips_) now.scale = T(clipping(seat));
-      for (int l = 0; l < depth_; l++) kernels_.apply(layer_of(seat, l), parameters_of(seat, l), seat.lines[l], now);
+      for (int l = 0; l < depth_; l++)
+        kernels_.apply(layer_of(seat, l), parameters_of(seat, l), seat.inputs[l], seat.lines[l], now);
     }
     if (steps && std::isfinite(settings_.max_norm))
       for (int l = 0; l + 1 < depth_; l++)
@@ -151,8 +160,9 @@ class PanelPass {
     std::vector<T*> deltas;                // ∂ε/∂p of layer l; the last layer's take the place of its values
     T *labels = nullptr, *weights = nullptr, *scratch = nullptr;
     double* row_loss = nullptr;
-    std::vector<Range> lines;  // of each layer's outputs: this thread's to compute and to change
-    Layer last;                // where it is everyone's own, with its place in this thread's copy
+    std::vector<Range> lines, inputs;  // of each layer's outputs, and inputs: this thread's to compute and to change
+    Rows x;                            // its columns of X
+    Layer last;                        // where it is everyone's own, with its place in this thread's copy
     Parameters<T> own;
   };
 
@@ -161,8 +171,9 @@ class PanelPass {
     const unsigned pass = seat.passes++;
     const int64_t rows = rows_of.rows;
     const auto &values = seat.values[pass % 2], &slopes = seat.slopes[pass % 2];
-    kernels_.gather(data_.x, rows_of, values[0]);
-    drop(0, turn, rows_of, {0, lines(net_.layers[0].in)}, values[0], nullptr);
+    const Range inputs = seat.inputs[0];
+    kernels_.gather(seat.x, rows_of, values[0] + inputs.begin * rows);
+    drop(0, turn, rows_of, {lines(inputs.begin), lines(inputs.end)}, values[0], nullptr);
     const Range judged = judged_rows(seat, rows);
     const Batch labelled = rows_of.part(judged.begin, judged.end);
     kernels_.gather_columns(data_.labels, labelled, aim_.label_scale, aim_.label_shift, net_.padded(rows),
@@ -173,14 +184,25 @@ class PanelPass {
       const Layer& layer = layer_of(seat, l);
       // The output layer's σ belongs to the loss, which needs q as well.
       Activation activation = l + 1 < depth_ ? layer.activation : Activation::identity;
-      kernels_.forward(layer, parameters_of(seat, l).theta, values[l], rows, seat.lines[l], activation, seat.scratch,
-                       values[l + 1], slopes[l]);
+      auto meets = [&] {
+        return l >= shared_ || meeting.meet(seat.t, seat.meetings, 2. * rows * layer.in * layer.out);
+      };
+      const bool halved = l == 0 && halves_;
+      if (halved) {
+        const auto& sums = sums_[pass % 2];
+        kernels_.forward_half(layer, m_.theta, values[0], rows, inputs, sums[seat.t]);
+        if (!meets()) return false;
+        kernels_.join_halves(layer, rows, sums[0], sums[1], activation, values[1], slopes[0]);
+      } else {
+        kernels_.forward(layer, parameters_of(seat, l).theta, values[l], rows, seat.lines[l], activation, seat.scratch,
+                         values[l + 1], slopes[l]);
+      }
       if (l + 1 < depth_) drop(l + 1, turn, rows_of, seat.lines[l], values[l + 1], slopes[l]);
-      if (l < shared_ && !meeting.meet(seat.t, seat.meetings, 2. * rows * layer.in * layer.out)) return false;
+      if (!halved && !meets()) return false;
     }
     kernels_.loss(layer_of(seat, depth_ - 1), aim_.criterion, rows, judged.begin, judged.end, seat.labels,
                   data_.weight ? seat.weights : nullptr, T(scale), seat.scratch, values[depth_], seat.row_loss);
-    if (shared_ == depth_) meeting.barrier.wait(seat.t);
+    if (!judges_alone()) meeting.barrier.wait(seat.t);
     // Each thread adds up all rows: cheaper than waiting for one that does, and all see a divergence before they step.
     double sum = 0;
     for (int64_t i = 0; i < rows; i++) sum += seat.row_loss[i];
@@ -199,7 +221,7 @@ class PanelPass {
         const bool read = l < shared_ || l > 1;
         if (read && !meeting.meet(seat.t, seat.meetings, 4. * rows * layer.in * layer.out)) return false;
       }
-      kernels_.update(layer, parameters_of(seat, l), values[l], delta, rows, seat.lines[l], rule,
+      kernels_.update(layer, parameters_of(seat, l), values[l], delta, rows, seat.inputs[l], seat.lines[l], rule,
                       {&data_.x, l == 0 ? next : Batch{}});
     }
     return true;
@@ -238,17 +260,30 @@ class PanelPass {
   const Layer& layer_of(const Seat& seat, int l) const { return l < shared_ ? net_.layers[l] : seat.last; }
   const Parameters<T>& parameters_of(const Seat& seat, int l) const { return l < shared_ ? m_ : seat.own; }
   static int64_t lines(int64_t units) { return (units * int64_t(sizeof(T)) + LINE - 1) / LINE; }
+  // Whether two threads share the first layer by its inputs: its outputs, which both then have, and what is computed from them
+  // to no purpose by both, are to be few.
+  static bool by_inputs(const Network& net) {
+    const Layer& first = net.layers[0];
+    const double twice = net.layers.size() > 1 ? double(first.out) * net.layers[1].out : 0;
+    return first_half(first.in, first.out) < first.in && !first.narrow && first.out <= 64 &&
+           8 * twice <= double(first.in) * first.out;
+  }
+  Range inputs_of(int t, int l) const {
+    const int64_t in = net_.layers[l].in, half = first_half(in, net_.layers[l].out);
+    return l > 0 || !halves_ ? Range{0, in} : t ? Range{half, in} : Range{0, half};
+  }
   // Lines of layer l's outputs that are thread t's to compute and to change.
   Range lines_of(int t, int l) const {
     const int64_t all = net_.layers[l].narrow ? 1 : lines(net_.layers[l].out);
-    if (l >= shared_) return {0, all};
+    if (l >= shared_ || (l == 0 && halves_)) return {0, all};
     if (all < 2 * threads_) return share(all, t, threads_);
     auto [begin, end] = share((all + 1) / 2, t, threads_);  // in pairs, a wide panel's: a lone line is slower
     return {2 * begin, std::min(2 * end, all)};
   }
+  bool judges_alone() const { return shared_ < depth_ || threads_ == 1 || (halves_ && depth_ == 1); }
   // Whole vectors of rows, for the loss works on those.
   Range judged_rows(const Seat& seat, int64_t rows) const {
-    if (shared_ < depth_ || threads_ == 1) return {0, rows};
+    if (judges_alone()) return {0, rows};
     auto [begin, end] = share(net_.padded(rows) / net_.width, seat.t, threads_);
     return {std::min(begin * net_.width, rows), std::min(end * net_.width, rows)};
   }
@@ -259,11 +294,12 @@ class PanelPass {
   const Settings& settings_;
   const Aim<T> aim_;
   const int threads_, depth_;
-  const bool clips_;
+  const bool clips_, halves_;
   int shared_;  // layers that the threads share; the last may be everyone's own
   bool fetches_;
   Memory memory_;
   Parameters<T> m_;
+  T* sums_[2][2];            // of the two halves of the inputs, in two places that take turns
   std::vector<T*> squares_;  // of each layer's units
   std::vector<Seat> seats_;
 };

@@ -8,12 +8,13 @@
 // 3. The gradient of a weight is never stored: the tile that sums it over the batch makes the optimizer's step at once.
 #pragma once
 #include "columns.hpp"
+#include "gather.hpp"
 
 namespace chainrule {
 namespace {
 
 template <class T>
-const T ZEROS[WIDTH<T>] = {};
+const T ZEROS[4 * WIDTH<T>] = {};
 
 // ---- (31, 38): a batch times panels ------------------------------------------------------------------------------------
 
@@ -54,26 +55,26 @@ CHAINRULE_INLINE void product_tile(const Product<T>& c, int64_t row) {
     EACH (m, M) store<T>(P + v / PANEL * c.rows * W + m * W + v % PANEL * L, sum[m][v]);
 }
 template <int MOST, int V, class T>
-CHAINRULE_INLINE void product_blocks(Product<T> c) {
-  for (c.begin = 0; c.begin < c.depth; c.begin += BLOCK) {
-    c.end = least(c.begin + BLOCK, c.depth);
+CHAINRULE_INLINE void product_blocks(Product<T> c, Range inputs) {
+  for (c.begin = inputs.begin; c.begin < inputs.end; c.begin += BLOCK) {
+    c.end = least(c.begin + BLOCK, inputs.end);
     cover<MOST>(c.rows, [&]<int M>(int64_t row) INLINE_LAMBDA { product_tile<M, V>(c, row); });
     c.bias = nullptr;
   }
 }
-// Some vectors of the outputs; W, bias and P at the first panel.
+// Some vectors of the outputs, from the bias on or, where it is null, from 0; W, bias and P at the first panel.
 template <class T>
-void product(const T* A, const T* W, const T* bias, T* P, int64_t rows, int64_t depth, Range vectors) {
+void product(const T* A, const T* W, const T* bias, T* P, int64_t rows, int64_t depth, Range inputs, Range vectors) {
   constexpr int L = LANES<T>;
   for (int64_t v = vectors.begin, n; v < vectors.end; v += n) {
     const int64_t panel = v / PANEL * WIDTH<T>, lane = v % PANEL * L, left = vectors.end - v;
-    Product<T> c{A, W + panel * depth + lane, bias + v * L, P + panel * rows + lane, rows, depth, 0, 0};
-    if (lane || left == 1) product_blocks<2 * ROWS, 1>(c), n = 1;
-    else if (rows == 1 &&
-             left >= 8)  // few rows: several panels at once, else there are too few sums to hide fma's latency
-      product_blocks<1, 8>(c), n = 8;
-    else if (rows <= 3 && left >= 4) product_blocks<3, 4>(c), n = 4;
-    else product_blocks<ROWS, 2>(c), n = 2;
+    const T* start = bias ? bias + v * L : ZEROS<T>;
+    const Product<T> c{A, W + panel * depth + lane, start, P + panel * rows + lane, rows, depth, 0, 0};
+    if (lane || left == 1) product_blocks<2 * ROWS, 1>(c, inputs), n = 1;
+    else if (rows == 1 && left >= 8)  // few rows: several panels at once, else too few sums to hide fma's latency
+      product_blocks<1, 8>(c, inputs), n = 8;
+    else if (rows <= 3 && left >= 4) product_blocks<3, 4>(c, inputs), n = 4;
+    else product_blocks<ROWS, 2>(c, inputs), n = 2;
   }
 }
 
@@ -86,6 +87,15 @@ void activate_panels(Activation act, int64_t rows, Range vectors, T* y, T* slope
       each_vector<T>(panel * rows * WIDTH<T>, rows, from, to,
                      [&](int64_t i) INLINE_LAMBDA { activate_vector<F>(y + i, slope ? slope + i : nullptr); });
     });
+  });
+}
+
+// Y = first + second on some vectors of each row; Y may be the first.
+template <class T>
+void add_panels(int64_t rows, Range vectors, const T* first, const T* second, T* Y) {
+  each_panel(vectors, [&](int64_t panel, int64_t from, int64_t to) INLINE_LAMBDA {
+    each_vector<T>(panel * rows * WIDTH<T>, rows, from, to,
+                   [&](int64_t i) INLINE_LAMBDA { store<T>(Y + i, load(first + i) + load(second + i)); });
   });
 }
 
@@ -105,36 +115,54 @@ void forward_narrow(const Layer& layer, const T* packed, const T* A, int64_t row
   constexpr int L = LANES<T>, W = WIDTH<T>;
   const int64_t stride = padded<T>(rows);
   for (int64_t row = 0; row < rows; row += COLUMNS * L) {
-    const int64_t vectors = least(COLUMNS, (rows - row + L - 1) / L);
+    const int64_t n = least(COLUMNS, vectors<T>(rows - row));
     for (int64_t k = 0; k < layer.in; k += L)
-      for (int64_t v = 0; v < vectors; v++) {
+      for (int64_t v = 0; v < n; v++) {
         Vec<T> turn[L];
         turned(A + k / W * rows * W, rows, row + v * L, k % W, turn);
-        EACH (j, L) store<T>(scratch + ((k + j) * vectors + v) * L, turn[j]);
+        EACH (j, L) store<T>(scratch + ((k + j) * n + v) * L, turn[j]);
       }
-    column_product<T>({{packed + layer.packed, padded<T>(layer.in), 1, packed + layer.bias},
-                       scratch,
-                       vectors * L,
-                       Q + row,
-                       stride,
-                       layer.out,
-                       layer.in,
-                       vectors},
-                      [](int64_t, int64_t) {});
+    forward_product<T>({{packed + layer.packed, padded<T>(layer.in), 1, packed + layer.bias},
+                        scratch,
+                        n * L,
+                        Q + row,
+                        stride,
+                        layer.out,
+                        layer.in,
+
+                        n},
+                       [](int64_t, int64_t) {});
   }
 }
 
 template <class T>
 void forward(const Layer& layer, const T* packed, const T* A, int64_t rows, Range lines, Activation act, T* scratch,
              T* Y, T* slope) {
-  const Range vectors = vectors_of<T>(lines, layer.out);
-  if (vectors.begin == vectors.end) return;
+  const Range mine = vectors_of<T>(lines, layer.out);
+  if (mine.begin == mine.end) return;
   if (layer.narrow) {
     forward_narrow(layer, packed, A, rows, scratch, Y);
     return activate(act, layer.out, rows, padded<T>(rows), Y, slope);
   }
-  product(A, packed + layer.packed, packed + layer.bias, Y, rows, layer.in, vectors);
-  activate_panels(act, rows, vectors, Y, slope);
+  const T* W = packed + layer.packed;
+  const int64_t half = first_half(layer.in, layer.out);
+  product(A, W, packed + layer.bias, Y, rows, layer.in, {0, half}, mine);
+  if (half < layer.in) {
+    product<T>(A, W, nullptr, scratch, rows, layer.in, {half, layer.in}, mine);
+    add_panels(rows, mine, Y, scratch, Y);
+  }
+  activate_panels(act, rows, mine, Y, slope);
+}
+template <class T>
+void forward_half(const Layer& layer, const T* packed, const T* A, int64_t rows, Range inputs, T* P) {
+  const T* bias = inputs.begin ? nullptr : packed + layer.bias;
+  product(A, packed + layer.packed, bias, P, rows, layer.in, inputs, {0, vectors<T>(layer.out)});
+}
+template <class T>
+void join_halves(const Layer& layer, int64_t rows, const T* first, const T* second, Activation act, T* Y, T* slope) {
+  const Range all = {0, vectors<T>(layer.out)};
+  add_panels(rows, all, first, second, Y);
+  activate_panels(act, rows, all, Y, slope);
 }
 
 // ---- (67): dropout ------------------------------------------------------------------------------------------------------
@@ -268,7 +296,7 @@ void backward(const Layer& layer, const T* packed, const T* dP, int64_t rows, Ra
     const int64_t at = panel * rows * W;
     if (!layer.narrow) {
       transposed(layer, weights, panel, from, to, scratch);
-      product(dP, scratch, ZEROS<T>, D + at, rows, layer.out, {from, to});
+      product<T>(dP, scratch, nullptr, D + at, rows, layer.out, {0, layer.out}, {from, to});
     }
     with_activation(below, [&]<Activation F>() INLINE_LAMBDA {
       if (layer.narrow)
@@ -313,26 +341,14 @@ CHAINRULE_INLINE void update_tile(const T* A, const T* D, int64_t rows, const Ru
     steps(rule, true, m, at, M, V * L, W, g, V * L);
   }
 }
-// Rows lie anywhere in memory and each is read once an epoch: fetched here, a panel's columns at a time, they cost nothing.
-template <class T>
-CHAINRULE_INLINE void fetch(const Ahead& ahead, int64_t column) {
-  const Rows& x = *ahead.x;
-  const int64_t size = x.source == Source::float64 ? 8 : x.source == Source::float32 ? 4 : 1, gap = x.row_stride * size;
-  const char* data = static_cast<const char*>(x.data) + column * x.column_stride * size;
-  for (int64_t row = 0; row < ahead.batch.rows; row++) {
-    const char* from = data + ahead.batch.row(row) * gap;
-    for (int64_t line = 0; line < WIDTH<T> * size; line += LINE) __builtin_prefetch(from + line);
-  }
-}
-
 template <int V, bool PLAIN, class T>
 CHAINRULE_INLINE void update_panel(const Layer& layer, const T* A, const T* D, int64_t rows, const Rule<T>& rule,
-                                   const Parameters<T>& m, int64_t at, bool fetches, const Ahead& ahead) {
+                                   const Parameters<T>& m, int64_t at, Range inputs, bool fetches, const Ahead& ahead) {
   constexpr int W = WIDTH<T>;
   const bool far = layer.in * layer.out * int64_t(sizeof(T)) > FAR;
-  for (int64_t k = 0; k < layer.in; k += W) {
-    if (fetches) fetch<T>(ahead, k);
-    cover<PANEL * ROWS / V>(least(W, layer.in - k), [&]<int M>(int64_t i) INLINE_LAMBDA {
+  for (int64_t k = inputs.begin; k < inputs.end; k += W) {
+    if (fetches) fetch(*ahead.x, ahead.batch, k, W);  // here, a panel's columns at a time, it costs nothing
+    cover<PANEL * ROWS / V>(least(W, inputs.end - k), [&]<int M>(int64_t i) INLINE_LAMBDA {
       update_tile<M, V, PLAIN>(A + k * rows + i, D, rows, rule, m, at + (k + i) * W, far);
     });
   }
@@ -351,7 +367,7 @@ CHAINRULE_INLINE void narrow_tile(const T* A, const T* d, int64_t rows, int64_t 
     EACH (m, M) {
       const T dq = d[m * stride + row];
       EACH (v, V) sum[m][v] = fma(a[v], splat(dq), sum[m][v]);
-      of_bias[m] += dq;
+      if (biases) of_bias[m] += dq;
     }
   }
   EACH (m, M) {
@@ -363,8 +379,8 @@ template <class T>
 void update_narrow(const Layer& layer, const Parameters<T>& m, const T* A, const T* dQ, int64_t rows,
                    const Rule<T>& rule) {
   constexpr int L = LANES<T>, W = WIDTH<T>;
-  const int64_t all = (layer.in + L - 1) / L, gap = padded<T>(layer.in), stride = padded<T>(rows);
-  T g[4 * 4 * L], bias[W] = {};
+  const int64_t all = vectors<T>(layer.in), gap = padded<T>(layer.in), stride = padded<T>(rows);
+  T g[8 * L], bias[W] = {};
   for (int64_t v = 0, n; v < all; v += n) {
     n = least(4, all - v);
     with_count<4>(n, [&]<int V>() INLINE_LAMBDA {
@@ -384,14 +400,14 @@ void update_narrow(const Layer& layer, const Parameters<T>& m, const T* A, const
 }
 
 template <class T>
-void update(const Layer& layer, const Parameters<T>& m, const T* A, const T* dP, int64_t rows, Range lines,
-            const Rule<T>& rule, const Ahead& ahead) {
+void update(const Layer& layer, const Parameters<T>& m, const T* A, const T* dP, int64_t rows, Range inputs,
+            Range lines, const Rule<T>& rule, const Ahead& ahead) {
   constexpr int L = LANES<T>, W = WIDTH<T>;
   const Range vectors = vectors_of<T>(lines, layer.out);
   if (vectors.begin == vectors.end) return;
   bool fetches = ahead.batch.rows > 0;
   if (layer.narrow) {
-    for (int64_t k = 0; k < layer.in && fetches; k += W) fetch<T>(ahead, k);
+    if (fetches) fetch(*ahead.x, ahead.batch, 0, layer.in);
     return update_narrow(layer, m, A, dP, rows, rule);
   }
   const bool plain = rule.step == Step::descent && rule.decay == 0 && rule.shrink == 0;
@@ -399,12 +415,13 @@ void update(const Layer& layer, const Parameters<T>& m, const T* A, const T* dP,
     const T* D = dP + panel * rows * W + from * L;
     const int64_t weights = layer.packed + panel * layer.in * W + from * L, n = (to - from) * L;
     if (to - from == 1)
-      plain ? update_panel<1, true>(layer, A, D, rows, rule, m, weights, fetches, ahead)
-            : update_panel<1, false>(layer, A, D, rows, rule, m, weights, fetches, ahead);
+      plain ? update_panel<1, true>(layer, A, D, rows, rule, m, weights, inputs, fetches, ahead)
+            : update_panel<1, false>(layer, A, D, rows, rule, m, weights, inputs, fetches, ahead);
     else
-      plain ? update_panel<2, true>(layer, A, D, rows, rule, m, weights, fetches, ahead)
-            : update_panel<2, false>(layer, A, D, rows, rule, m, weights, fetches, ahead);
+      plain ? update_panel<2, true>(layer, A, D, rows, rule, m, weights, inputs, fetches, ahead)
+            : update_panel<2, false>(layer, A, D, rows, rule, m, weights, inputs, fetches, ahead);
     fetches = false;  // once is enough
+    if (inputs.begin > 0) return;
     T g[W];
     for (int64_t i = 0; i < n; i += L) {
       Vec<T> sum = {};
@@ -415,9 +432,9 @@ void update(const Layer& layer, const Parameters<T>& m, const T* A, const T* dP,
   });
 }
 
-// f(weights, at, rows, n): rows of n weights, or the biases, that belong to some lines, each a panel's row further.
+// f(weights, at, rows, n): rows of n weights of some inputs, or the biases, that belong to some lines, each a panel's row further.
 template <class T, class F>
-CHAINRULE_INLINE void each_run(const Layer& layer, Range lines, const F& f) {
+CHAINRULE_INLINE void each_run(const Layer& layer, Range inputs, Range lines, const F& f) {
   constexpr int L = LANES<T>, W = WIDTH<T>;
   const Range vectors = vectors_of<T>(lines, layer.out);
   if (vectors.begin == vectors.end) return;
@@ -426,15 +443,16 @@ CHAINRULE_INLINE void each_run(const Layer& layer, Range lines, const F& f) {
     return f(false, layer.bias, 1, W);
   }
   each_panel(vectors, [&](int64_t panel, int64_t from, int64_t to) INLINE_LAMBDA {
-    f(true, layer.packed + panel * layer.in * W + from * L, layer.in, (to - from) * L);
-    f(false, layer.bias + panel * W + from * L, 1, (to - from) * L);
+    f(true, layer.packed + (panel * layer.in + inputs.begin) * W + from * L, inputs.end - inputs.begin,
+      (to - from) * L);
+    if (inputs.begin == 0) f(false, layer.bias + panel * W + from * L, 1, (to - from) * L);
   });
 }
 
 template <class T>
-void apply(const Layer& layer, const Parameters<T>& m, Range lines, const Rule<T>& rule) {
+void apply(const Layer& layer, const Parameters<T>& m, Range inputs, Range lines, const Rule<T>& rule) {
   constexpr int W = WIDTH<T>;
-  each_run<T>(layer, lines, [&](bool weights, int64_t at, int64_t rows, int64_t n) {
+  each_run<T>(layer, inputs, lines, [&](bool weights, int64_t at, int64_t rows, int64_t n) {
     steps(rule, weights, m, at, rows, n, W, m.gradient + at, W);
     for (int64_t row = 0; row < rows; row++)
       for (int64_t i = 0; i < n; i++) m.gradient[at + row * W + i] = 0;

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <string>
 
 #include "random.hpp"
 #include "threads.hpp"
@@ -23,12 +24,22 @@ constexpr double BARRIER = 5e4;
 struct Free {
   void operator()(void* p) const { std::free(p); }
 };
+class OutOfMemory : public std::bad_alloc {
+ public:
+  explicit OutOfMemory(size_t bytes)
+      : text_("the system does not give " + std::to_string((bytes >> 20) + 1) +
+              " MB of memory: fewer n_threads, a smaller batch_size or a smaller network need less") {}
+  const char* what() const noexcept override { return text_.c_str(); }
+
+ private:
+  std::string text_;
+};
 template <class T>
 class Buffer {  // n zeros, aligned to a cache line; or nothing
  public:
   Buffer() = default;
   explicit Buffer(int64_t n) : data_(static_cast<T*>(std::aligned_alloc(64, (n * sizeof(T) + 127) / 64 * 64))) {
-    if (!data_) throw std::bad_alloc();
+    if (!data_) throw OutOfMemory(n * sizeof(T));
     std::memset(data_.get(), 0, n * sizeof(T));
   }
   T* get() const { return data_.get(); }
@@ -143,7 +154,7 @@ class Memory {
     const size_t bytes = (size_t(n) * sizeof(N) + 127) / 128 * 128;
     if (bytes > left_) {
       Block block(std::max(bytes, LEAST));
-      if (!block.data) throw std::bad_alloc();
+      if (!block.data) throw OutOfMemory(block.bytes);
       use(block);
       blocks_.push_back(std::move(block));
     }

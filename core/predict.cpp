@@ -36,33 +36,30 @@ template <class T>
 void predict_few(const Kernels<T>& kernels, const Network& net, const T* theta, const Rows& x, int64_t n, T* Z) {
   const int64_t stride = net.padded(n), outputs = net.layers.back().out;
   const bool soft = net.layers.back().activation == Activation::softmax;
-  constexpr int64_t LITTLE = 4096;  // a small network's values need no allocation
-  const int64_t size = n * net.widest;
-  alignas(64) T held[LITTLE];
-  Buffer<T> memory = 2 * size > LITTLE ? Buffer<T>(2 * size) : Buffer<T>(), turned;
-  T *in = memory.get() ? memory.get() : held, *out = in + size;
-  const T* A = in;
-  int64_t gap = x.columns;
-  if (x.source == SOURCE<T> && x.column_stride == 1) {
-    A = static_cast<const T*>(x.data);
-    gap = x.row_stride;
-  } else {
-    turned = Buffer<T>(x.columns * stride);
-    kernels.gather_columns(x, {nullptr, 0, n}, T(1), T(0), stride, turned.get());
-    kernels.scatter_columns(turned.get(), stride, n, x.columns, gap, 1, in);
+  Memory memory;
+  const T* A = static_cast<const T*>(x.data);
+  int64_t gap = x.row_stride, wide = 0;
+  if (x.source != SOURCE<T> || x.column_stride != 1) {
+    gap = x.columns;
+    T *turned = memory.take<T>(x.columns * stride), *rows = memory.take<T>(n * gap);
+    kernels.gather_columns(x, {nullptr, 0, n}, T(1), T(0), stride, turned);
+    kernels.scatter_columns(turned, stride, n, x.columns, gap, 1, rows);
+    A = rows;
   }
+  for (const Layer& layer : net.layers) wide = std::max(wide, net.padded(layer.out));
+  T *out = memory.take<T>(n * wide), *next = memory.take<T>(n * wide);
   for (const Layer& layer : net.layers) {
     kernels.forward_rows(layer, theta, net.flat_size, A, gap, n, out);
     gap = net.padded(layer.out);
     if (layer.activation != Activation::softmax) kernels.activate(layer.activation, n, layer.out, gap, out, nullptr);
     A = out;
-    std::swap(in, out);
+    std::swap(out, next);
   }
   if (soft) {
-    turned = Buffer<T>(outputs * stride);
-    kernels.gather_columns({A, SOURCE<T>, gap, 1, n, outputs}, {nullptr, 0, n}, T(1), T(0), stride, turned.get());
-    kernels.softmax_columns(outputs, n, stride, turned.get());
-    kernels.scatter_columns(turned.get(), stride, n, outputs, outputs, 1, Z);
+    T* turned = memory.take<T>(outputs * stride);
+    kernels.gather_columns({A, SOURCE<T>, gap, 1, n, outputs}, {nullptr, 0, n}, T(1), T(0), stride, turned);
+    kernels.softmax_columns(outputs, n, stride, turned);
+    kernels.scatter_columns(turned, stride, n, outputs, outputs, 1, Z);
   } else {
     for (int64_t row = 0; row < n; row++) std::copy_n(A + row * gap, outputs, Z + row * outputs);
   }

@@ -131,34 +131,4 @@ void run_together(int threads, const F& f) {
   for (auto& other : others) other.join();
 }
 
-// Whether two threads that start now share no cache: a line's way to the other and back takes 0.1 µs where they do, 0.5 where
-// they are on two dies. It is measured, for a virtual machine may say otherwise, and remembered for a second, for there the
-// processors move.
-inline bool far_apart() {
-  using Clock = std::chrono::steady_clock;
-  constexpr int TRIPS = 32;
-  constexpr auto FAR = std::chrono::nanoseconds(250);
-  static thread_local Clock::time_point when;
-  static thread_local bool far = false, known = false;
-  if (known && Clock::now() - when < std::chrono::seconds(1)) return far;
-  struct alignas(128) Count {
-    std::atomic<int> value{0};
-  };
-  Count there, back;
-  auto least = Clock::duration::max();
-  run_together(2, [&](int t) {
-    Count &mine = t ? back : there, &other = t ? there : back;
-    for (int trip = 1; trip <= TRIPS; trip++) {
-      const auto begin = Clock::now();
-      if (t == 0) mine.value.store(trip, std::memory_order_release);
-      for (int look = 0; other.value.load(std::memory_order_acquire) < trip; look++)
-        if (look > 100) rest(look);
-      if (t) mine.value.store(trip, std::memory_order_release);
-      else least = std::min(least, Clock::now() - begin);
-    }
-  });
-  when = Clock::now(), known = true;
-  return far = least > FAR;
-}
-
 }  // namespace chainrule

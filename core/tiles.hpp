@@ -13,6 +13,10 @@ constexpr int ROWS = CHAINRULE_ROWS;
 constexpr int64_t BLOCK = 256;
 
 template <class T>
+CHAINRULE_INLINE int64_t vectors(int64_t n) {
+  return (n + LANES<T> - 1) / LANES<T>;
+}
+template <class T>
 CHAINRULE_INLINE int64_t panels(int64_t n) {
   return (n + WIDTH<T> - 1) / WIDTH<T>;
 }
@@ -24,8 +28,7 @@ CHAINRULE_INLINE int64_t padded(int64_t n) {  // to whole panels
 template <class T>
 CHAINRULE_INLINE Range vectors_of(Range lines, int64_t n) {
   constexpr int each = LINE / CHAINRULE_VECTOR_BYTES;
-  const int64_t vectors = (n + LANES<T> - 1) / LANES<T>;
-  return {least(lines.begin * each, vectors), least(lines.end * each, vectors)};
+  return {least(lines.begin * each, vectors<T>(n)), least(lines.end * each, vectors<T>(n))};
 }
 // f(panel, from, to): the vectors from..to, of PANEL, of each panel that holds some of first..last.
 template <class F>

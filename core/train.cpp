@@ -105,20 +105,19 @@ Outcome run_epochs(Pass& pass, const Network& net, T* theta, const State<T>& sta
   return outcome;
 }
 
-// f(pass, threads) with the kind of pass that suits the network and the batches.
+// f(pass, threads) with the kind of pass that suits the network and the batches best.
 template <class T, class F>
 void with_pass(const Kernels<T>& kernels, const Network& net, const T* theta, const State<T>& state,
                const Data<T>& data, const Settings& settings, int threads, const Interrupted& interrupted, const F& f) {
   const int64_t rows = std::min(settings.batch_size, data.n);
-  auto with = [&]<class Pass>(Pass*) {
-    int used = Pass::worthwhile(net, rows, threads);
-    if (Pass::needs_near(net, data.x, used) && !every_thread() && far_apart()) used = 1;
+  auto with = [&]<class Pass>(Pass*, int used) {
     Pass pass(kernels, net, theta, state, data, settings, rows, used, interrupted);
     f(pass, used);
   };
-  if (ColumnPass<T>::suits(net, settings, rows, PanelPass<T>::worthwhile(net, rows, threads)))
-    with(static_cast<ColumnPass<T>*>(nullptr));
-  else with(static_cast<PanelPass<T>*>(nullptr));
+  const int in_panels = PanelPass<T>::worthwhile(net, rows, threads);
+  const int in_columns = ColumnPass<T>::worthwhile(net, settings, rows, threads, in_panels);
+  if (in_columns) with(static_cast<ColumnPass<T>*>(nullptr), in_columns);
+  else with(static_cast<PanelPass<T>*>(nullptr), in_panels);
 }
 
 }  // namespace

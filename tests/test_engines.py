@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -227,15 +229,16 @@ def test_memory_order_does_not_matter(native, tmp_path):
 
 
 def test_prediction_does_not_depend_on_the_other_rows(engine):
-    net = chainrule.Network([6, 31, 5], activation="gelu", output="softmax", engine=engine.name)
-    X = np.random.default_rng(0).normal(size=(300, 6)).astype("f")
-    Z = net.predict(X)
-    if engine.name == "native":
-        for i in (0, 1, 150, 299):
-            np.testing.assert_array_equal(net.predict(X[i]), Z[i : i + 1])
-            np.testing.assert_array_equal(net.predict(X[i : i + 3]), Z[i : i + 3])
-    np.testing.assert_allclose(Z.sum(axis=1), 1, rtol=1e-5)
-    assert net.predict(X[:0]).shape == (0, 5)
+    for inputs in (6, 300):
+        net = chainrule.Network([inputs, 31, 5], activation="gelu", output="softmax", engine=engine.name)
+        X = np.random.default_rng(0).normal(size=(300, inputs)).astype("f")
+        Z = net.predict(X)
+        if engine.name == "native":
+            for i in (0, 1, 150, 299):
+                np.testing.assert_array_equal(net.predict(X[i]), Z[i : i + 1])
+                np.testing.assert_array_equal(net.predict(X[i : i + 3]), Z[i : i + 3])
+        np.testing.assert_allclose(Z.sum(axis=1), 1, rtol=1e-5)
+        assert net.predict(X[:0]).shape == (0, 5)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
@@ -271,6 +274,56 @@ def test_plain_calls_are_the_others(dtype, native):
         NATIVE.plain_predict(theta[:-1], sizes, activations, X)
 
 
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("inputs", [255, 256, 257, 300, 777])
+def test_many_inputs_and_few_outputs(inputs, threads, dtype, native):
+    """Sums over many inputs are made in halves, by two threads where there are two: in training and in every answer."""
+    varied = {"solver": "adam", "dropout": 0.2, "l2": 0.01, "sample_weight": np.arange(1, 281)}
+    for sizes, activation, settings in (
+        ([inputs, 1], "tanh", {}),
+        ([inputs, 9], "tanh", {"clip": 0.1}),
+        ([inputs, 33, 4], "silu", varied),
+        ([inputs, 64, 3], "relu", {"max_norm": 0.5}),
+        ([inputs, 65, 3], "tanh", {}),
+        ([inputs, 20, 17, 5], "gelu", varied),
+        ([4, inputs, 10], "tanh", {"momentum": 0.9}),
+    ):
+        fast, slow = pair(sizes, dtype, activation=activation, output="identity")
+        X, L = problem(sizes, 280, dtype)
+        for rows in (1, 3, 30):
+            assert_close(fast.predict(X[:rows], n_threads=threads), slow.predict(X[:rows]), dtype)
+        assert_close(fast.jacobian(X[:5], n_threads=threads), slow.jacobian(X[:5]), dtype)
+        g1, g2 = fast.loss_and_gradient(X, L, n_threads=threads)[1], slow.loss_and_gradient(X, L)[1]
+        assert_close(g1, g2, dtype)
+        for batch in (3, 40, 280):
+            for net in (fast, slow):
+                settings = {"learning_rate": 0.001, **settings}
+                chainrule.train(net, X, L, batch_size=batch, epochs=2, n_threads=threads, **settings)
+            scale = np.abs(slow.parameters).max()
+            np.testing.assert_allclose(fast.parameters, slow.parameters, atol=100 * TOLERANCE[dtype] * scale)
+            slow.parameters = fast.parameters
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_columns_and_panels_give_the_same_bits(dtype, native):
+    """A dropout of nothing wants panels; without one the cheaper layout is taken, for these the columns."""
+    for sizes in ([4, 32, 16, 4], [1, 1, 1], [9, 20, 1], [300, 9, 2], [5, 18]):
+        X, L = problem(sizes, 400, dtype)
+        theta = np.random.default_rng(0).normal(0, 0.3, sum(o * (i + 1) for i, o in itertools.pairwise(sizes)))
+        found = set()
+        for dropout, threads in itertools.product(((), (0.0,) * (len(sizes) - 1)), (1, 2)):
+            learned, activations = theta.astype(dtype), ("silu",) * (len(sizes) - 1)
+            for batch in (16, 250, 400):
+                settings = Settings(Objective(), "adam", batch, dropout=dropout)
+                state = State.start("adam", learned, 0.1)
+                NATIVE.run_epochs(
+                    learned, sizes, activations, X, L, None, settings, np.array([0.01]), state, 2, threads
+                )
+            found.add(learned.tobytes())
+        assert len(found) == 1, sizes
+
+
 # ---- equal bits --------------------------------------------------------------------------------------------------------
 
 RECIPES = {
@@ -302,6 +355,14 @@ RECIPES = {
     "counts": ([6, 17, 2], {"solver": "rmsprop", "schedule": "step", "drop_period": 1}, "silu", "exp", "poisson"),
     "spread": ([7, 20, 4], {"solver": "adam", "weight_decay": 0.1}, "gelu", "identity", "gaussian"),
     "signs": ([8, 11, 3], {"solver": "rprop", "quantile": [0.1, 0.5, 0.9]}, "exp", "identity", "quantile"),
+    "images": (
+        [300, 30, 10],
+        {"batch_size": 20, "dropout": [0.2, 0.3], "learning_rate": 0.01},
+        "silu",
+        "softmax",
+        "cross_entropy",
+    ),
+    "pixels": ([260, 12], {"solver": "adam", "batch_size": 280}, "sigmoid", "sigmoid", "binary_cross_entropy"),
 }
 
 
@@ -367,6 +428,8 @@ GOLDEN = {
     "counts": ("6f0b2b2e05c10ae3", "056d6eea01657266"),
     "spread": ("1718bf49359c8a34", "4608040bed661706"),
     "signs": ("f6f8871271008de6", "73e7abdd2175b16c"),
+    "images": ("cbc44a1a0a1b80d3", "a8f5b242b6a47d9d"),
+    "pixels": ("57d4d000051c29f1", "2f7eeba386d8b4a3"),
 }
 
 
@@ -630,6 +693,33 @@ def test_threads_that_the_system_does_not_give(native):
     )
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="a process's memory is limited as Linux does it")
+def test_memory_that_the_system_does_not_give():
+    """It is said how much it was; the network is as it was, and what needs less goes on."""
+    done = run(
+        """
+        import resource
+        import numpy as np, chainrule
+        X = np.ones((300, 1))
+        net, small = chainrule.Network([1, 1_000_000, 1]), chainrule.Network([1, 4, 1])
+        before = net.parameters.copy()
+        held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (held + 300_000_000,) * 2)
+        for work in (
+            lambda: net.loss_and_gradient(X, X),
+            lambda: net.jacobian(X),
+            lambda: chainrule.train(net, X, X, epochs=1, batch_size=300),
+        ):
+            try:
+                work()
+            except MemoryError as error:
+                print(error, (net.parameters == before).all(), chainrule.train(small, X, X, epochs=3).epochs)
+        """
+    )
+    found = re.findall(r"^the system does not give \d{3} MB of memory: .* True 3$", done.stdout, re.MULTILINE)
+    assert len(found) == 3, (done.stdout, done.stderr)
+
+
 def test_arguments_of_the_core_are_checked(native):
     """By direct callers of _native, too: nothing may read or write where it should not."""
     theta, X, L, none = np.zeros(8, "f"), np.ones((4, 3), "f"), np.ones((4, 2), "f"), np.zeros(0, "f")
@@ -813,7 +903,8 @@ def test_nothing_is_read_past_the_end():
         for isa in _native.instruction_sets():
             _native.select(isa)
             for dtype in ("float32", "float64"):
-                for sizes in ([1, 1], [3, 2], [4, 20, 3], [15, 17, 1], [16, 40, 16], [33, 5, 40], [50, 70]):
+                for sizes in ([1, 1], [3, 2], [4, 20, 3], [15, 17, 1], [16, 40, 16], [33, 5, 40], [50, 70],
+                              [260, 10]):
                     n_parameters = sum(o * (i + 1) for i, o in zip(sizes, sizes[1:]))
                     theta = last(rng.normal(size=n_parameters).astype(dtype))
                     activations = ("tanh",) * (len(sizes) - 1)
@@ -831,8 +922,9 @@ def test_nothing_is_read_past_the_end():
                             _native.loss_and_gradient(theta, sizes, activations, X, L, Objective(), None, 1)
                             for batch in (7, 64, rows):
                                 settings = Settings(Objective(), "adam", batch)
-                                _native.run_epochs(theta, sizes, activations, X, L, None, settings, np.array([0.01]),
-                                                   state, 1, 1)
+                                for threads in (1, 2):
+                                    _native.run_epochs(theta, sizes, activations, X, L, None, settings,
+                                                       np.array([0.01]), state, 1, threads)
         print("read to the end")
         """
     )
