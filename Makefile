@@ -10,7 +10,7 @@ help:
 	@echo "make demo      learn handwritten digits, watch it, and keep the model"
 	@echo "make test      the default tests, within five minutes"
 	@echo "make test-all  the slow ones too"
-	@echo "make sanitize  the engine's tests under AddressSanitizer and UBSan"
+	@echo "make sanitize  the engine's tests under AddressSanitizer, UBSan and ThreadSanitizer"
 	@echo "make bench     speed beside JAX, PyTorch and scikit-learn, under 40 minutes; BENCH=\"--help\" for parts of it"
 	@echo "make lint      ruff, mypy, clang-format"
 	@echo "make pictures  draw the README's picture anew"
@@ -31,6 +31,7 @@ sanitize: .venv-sanitize/installed
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	.venv-sanitize/bin/python -m pytest tests/test_engines.py tests/test_gradients.py \
 	-k "not system_does_not_give and not allocates and not core_alone and not ctrl_c and not where_it_lies"
+	.venv-sanitize/bin/python -m pytest tests/test_engines.py -m slow -k race
 
 bench: .venv-bench/installed
 	.venv-bench/bin/python benchmarks/bench.py $(BENCH)

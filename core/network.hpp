@@ -23,7 +23,7 @@ constexpr bool has_slope(Activation a) {
 // So many inputs belong to the first: whole panels of any instruction set; of other layers all.
 constexpr int64_t FEW_OUTPUTS = 64;
 constexpr int64_t first_half(int64_t in, int64_t out) {
-  return in >= 256 && out <= FEW_OUTPUTS ? (in / 2 + 31) / 32 * 32 : in;
+  return in >= 256 && out <= FEW_OUTPUTS ? (in / 2 + 16) / 32 * 32 : in;
 }
 
 struct Layer {

@@ -6,9 +6,12 @@
 // takes longer than from memory. A network of two layers then has one barrier a step, after the first. What the first layer
 // makes is written before it, while others may still be in the pass before: it has two places that take turns.
 //
-// Two threads share a first layer of few outputs by its inputs: each reads half of every row, makes half of every sum, and has
-// the weights to it. What they meet for is the other's sums; all else each does for itself.
+// Two threads share by its inputs a layer that makes its sums in halves, if it is the first or the last: each makes one half of
+// every sum, and has the weights to it. What they meet for is the other's half; what comes after each does for itself. In a
+// first layer each reads its half of every row; in a last layer each needs no more than what it has made in the layer before.
 #pragma once
+#include <array>
+
 #include "pass.hpp"
 
 namespace chainrule {
@@ -28,7 +31,6 @@ class PanelPass {
         threads_(threads),
         depth_(int(net.layers.size())),
         clips_(std::isfinite(settings.clip)),
-        halves_(threads == 2 && !clips_ && !std::isfinite(settings.max_norm) && by_inputs(net)),
         seats_(threads) {
     const auto& layers = net.layers;
     const Layer& last = layers.back();
@@ -37,8 +39,11 @@ class PanelPass {
           summed ? memory_.take<T>(net.packed_size) : nullptr};
     rows = std::min(rows, CHUNK);
     const double redundant = 6. * rows * last.in * last.out * (threads - 1) / threads;
-    const bool own_last = threads > 1 && depth_ > 1 && !clips_ && (last.narrow || redundant < 4 * BARRIER);
+    for (int l = 0; l < depth_; l++) halved_.push_back(threads == 2 && !clips_ && in_halves(l));
+    const bool own_last =
+        threads > 1 && depth_ > 1 && !clips_ && !halved_.back() && (last.narrow || redundant < 4 * BARRIER);
     shared_ = own_last ? depth_ - 1 : depth_;
+    judges_alone_ = threads == 1 || own_last || halved_.back();
     if (clips_)
       for (const Layer& layer : layers) squares_.push_back(memory_.take<T>(net.padded(layer.out)));
     const int64_t padded_rows = net.padded(rows);
@@ -59,10 +64,12 @@ class PanelPass {
       if (hidden) first.deltas.push_back(values(l + 1));
     }
     first.values[1] = first.values[0], first.slopes[1] = first.slopes[0];
-    if (halves_) {
-      for (auto& turn : sums_)
-        for (T*& half : turn) half = values(1);
-    } else if (threads > 1) {
+    for (int l = 0; l < depth_; l++) {
+      sums_.emplace_back();
+      for (auto& turn : sums_[l])
+        for (T*& half : turn) half = halved_[l] ? values(l + 1) : nullptr;
+    }
+    if (threads > 1 && shares(0)) {
       first.values[1][1] = values(1);
       if (first.slopes[0][0]) first.slopes[1][0] = values(1);
     }
@@ -80,15 +87,14 @@ class PanelPass {
       seat.x.columns = seat.inputs[0].end - seat.inputs[0].begin;
       seat.scratch = memory_.take<T>(std::max(2 * net.widest * net.width, FEW_OUTPUTS * rows));
       if (t > 0) seat.values[0][0] = seat.values[1][0] = values(0);
-      if (t > 0 && halves_) {
-        seat.values[0][1] = seat.values[1][1] = values(1);
-        if (seat.slopes[0][0]) seat.slopes[0][0] = seat.slopes[1][0] = values(1);
-        if (depth_ > 1) seat.deltas[0] = values(1);
-        else judging(seat);
-      }
+      for (int l = 0; l < depth_ && t > 0; l++)
+        if (!shares(l)) {
+          seat.values[0][l + 1] = seat.values[1][l + 1] = values(l + 1);
+          if (seat.slopes[0][l]) seat.slopes[0][l] = seat.slopes[1][l] = values(l + 1);
+          if (halved_[l] && l + 1 < depth_) seat.deltas[l] = values(l + 1);
+        }
+      if (t > 0 && judges_alone_) judging(seat);
       if (t > 0 && own_last) {
-        seat.values[0][depth_] = seat.values[1][depth_] = values(depth_);
-        judging(seat);
         auto copy = [&](T* from) {
           const int64_t n = net.packed_size - last.packed;
           return from ? static_cast<T*>(std::memcpy(memory_.take<T>(n), from + last.packed, n * sizeof(T))) : nullptr;
@@ -187,22 +193,21 @@ class PanelPass {
       auto meets = [&] {
         return l >= shared_ || meeting.meet(seat.t, seat.meetings, 2. * rows * layer.in * layer.out);
       };
-      const bool halved = l == 0 && halves_;
-      if (halved) {
-        const auto& sums = sums_[pass % 2];
-        kernels_.forward_half(layer, m_.theta, values[0], rows, inputs, sums[seat.t]);
+      if (halved_[l]) {
+        const auto& sums = sums_[l][pass % 2];
+        kernels_.forward_half(layer, m_.theta, values[l], rows, seat.inputs[l], sums[seat.t]);
         if (!meets()) return false;
-        kernels_.join_halves(layer, rows, sums[0], sums[1], activation, values[1], slopes[0]);
+        kernels_.join_halves(layer, rows, sums[0], sums[1], activation, values[l + 1], slopes[l]);
       } else {
         kernels_.forward(layer, parameters_of(seat, l).theta, values[l], rows, seat.lines[l], activation, seat.scratch,
                          values[l + 1], slopes[l]);
       }
       if (l + 1 < depth_) drop(l + 1, turn, rows_of, seat.lines[l], values[l + 1], slopes[l]);
-      if (!halved && !meets()) return false;
+      if (shares(l) && !meets()) return false;
     }
     kernels_.loss(layer_of(seat, depth_ - 1), aim_.criterion, rows, judged.begin, judged.end, seat.labels,
                   data_.weight ? seat.weights : nullptr, T(scale), seat.scratch, values[depth_], seat.row_loss);
-    if (!judges_alone()) meeting.barrier.wait(seat.t);
+    if (!judges_alone_) meeting.barrier.wait(seat.t);
     // Each thread adds up all rows: cheaper than waiting for one that does, and all see a divergence before they step.
     double sum = 0;
     for (int64_t i = 0; i < rows; i++) sum += seat.row_loss[i];
@@ -218,7 +223,7 @@ class PanelPass {
         kernels_.backward(layer, parameters_of(seat, l).theta, delta, rows, seat.lines[l - 1],
                           net_.layers[l - 1].activation, values[l], slopes[l - 1], seat.scratch, seat.deltas[l - 1]);
         // Others read these weights still, or will need these deltas. An end here is one between two layers' steps.
-        const bool read = l < shared_ || l > 1;
+        const bool read = (l < shared_ && !halved_[l]) || l > 1;
         if (read && !meeting.meet(seat.t, seat.meetings, 4. * rows * layer.in * layer.out)) return false;
       }
       kernels_.update(layer, parameters_of(seat, l), values[l], delta, rows, seat.inputs[l], seat.lines[l], rule,
@@ -260,30 +265,39 @@ class PanelPass {
   const Layer& layer_of(const Seat& seat, int l) const { return l < shared_ ? net_.layers[l] : seat.last; }
   const Parameters<T>& parameters_of(const Seat& seat, int l) const { return l < shared_ ? m_ : seat.own; }
   static int64_t lines(int64_t units) { return (units * int64_t(sizeof(T)) + LINE - 1) / LINE; }
-  // Whether two threads share the first layer by its inputs: its outputs, which both then have, and what is computed from them
-  // to no purpose by both, are to be few.
+  // Whether two threads gain by sharing a first layer by its inputs: what is then computed by both, from its outputs, is to be
+  // little beside it.
   static bool by_inputs(const Network& net) {
     const Layer& first = net.layers[0];
     const double twice = net.layers.size() > 1 ? double(first.out) * net.layers[1].out : 0;
-    return first_half(first.in, first.out) < first.in && !first.narrow && first.out <= 64 &&
-           8 * twice <= double(first.in) * first.out;
+    return first_half(first.in, first.out) < first.in && !first.narrow && 8 * twice <= double(first.in) * first.out;
   }
+  bool in_halves(int l) const {
+    const Layer& layer = net_.layers[l];
+    if (l == 0) return by_inputs(net_) && !std::isfinite(settings_.max_norm);
+    return l + 1 == depth_ && first_half(layer.in, layer.out) < layer.in && !layer.narrow;
+  }
+  // Whether others need what a thread has made in layer l.
+  bool shares(int l) const { return l < shared_ && !halved_[l] && (l + 1 == depth_ || !halved_[l + 1]); }
   Range inputs_of(int t, int l) const {
     const int64_t in = net_.layers[l].in, half = first_half(in, net_.layers[l].out);
-    return l > 0 || !halves_ ? Range{0, in} : t ? Range{half, in} : Range{0, half};
+    return !halved_[l] ? Range{0, in} : t ? Range{half, in} : Range{0, half};
   }
   // Lines of layer l's outputs that are thread t's to compute and to change.
   Range lines_of(int t, int l) const {
     const int64_t all = net_.layers[l].narrow ? 1 : lines(net_.layers[l].out);
-    if (l >= shared_ || (l == 0 && halves_)) return {0, all};
+    if (l >= shared_ || halved_[l]) return {0, all};
+    if (l + 1 < depth_ && halved_[l + 1]) {
+      const Range next = inputs_of(t, l + 1);
+      return {lines(next.begin), lines(next.end)};
+    }
     if (all < 2 * threads_) return share(all, t, threads_);
     auto [begin, end] = share((all + 1) / 2, t, threads_);  // in pairs, a wide panel's: a lone line is slower
     return {2 * begin, std::min(2 * end, all)};
   }
-  bool judges_alone() const { return shared_ < depth_ || threads_ == 1 || (halves_ && depth_ == 1); }
   // Whole vectors of rows, for the loss works on those.
   Range judged_rows(const Seat& seat, int64_t rows) const {
-    if (judges_alone()) return {0, rows};
+    if (judges_alone_) return {0, rows};
     auto [begin, end] = share(net_.padded(rows) / net_.width, seat.t, threads_);
     return {std::min(begin * net_.width, rows), std::min(end * net_.width, rows)};
   }
@@ -294,13 +308,15 @@ class PanelPass {
   const Settings& settings_;
   const Aim<T> aim_;
   const int threads_, depth_;
-  const bool clips_, halves_;
-  int shared_;  // layers that the threads share; the last may be everyone's own
+  const bool clips_;
+  int shared_;                // layers that the threads share; the last may be everyone's own
+  std::vector<char> halved_;  // layers that two threads share by their inputs
+  bool judges_alone_;         // each thread has the outputs of all rows
   bool fetches_;
   Memory memory_;
   Parameters<T> m_;
-  T* sums_[2][2];            // of the two halves of the inputs, in two places that take turns
-  std::vector<T*> squares_;  // of each layer's units
+  std::vector<std::array<std::array<T*, 2>, 2>> sums_;  // of a halved layer's halves, in two places that take turns
+  std::vector<T*> squares_;                             // of each layer's units
   std::vector<Seat> seats_;
 };
 
