@@ -58,21 +58,25 @@ CHAINRULE_INLINE void column_product(const ColumnProduct<T>& c, const F& after) 
 // (31) with the inputs after the first half: a sum of its own, of n rows, which is added to P.
 template <class T>
 void add_second_half(const ColumnProduct<T>& c, int64_t half, int64_t row, int64_t n) {
-  T sums[FEW_OUTPUTS * COLUMNS * LANES<T>];
-  column_product<T>({{c.w.W + half * c.w.input, c.w.unit, c.w.input, nullptr},
-                     c.A + half * c.a_stride + row,
-                     c.a_stride,
-                     sums,
-                     n,
-                     c.units,
-                     c.inputs - half,
-                     n / LANES<T>},
-                    [](int64_t, int64_t) {});
-  for (int64_t u = 0; u < c.units; u++)
-    for (int64_t i = 0; i < n; i += LANES<T>) {
-      T* p = c.P + u * c.p_stride + row + i;
-      store<T>(p, load(p) + load(sums + u * n + i));
-    }
+  constexpr int64_t SOME = 64;  // units at a time: their sums stay in the first-level cache
+  T sums[SOME * COLUMNS * LANES<T>];
+  for (int64_t first = 0; first < c.units; first += SOME) {
+    const int64_t units = least(SOME, c.units - first);
+    column_product<T>({{c.w.W + first * c.w.unit + half * c.w.input, c.w.unit, c.w.input, nullptr},
+                       c.A + half * c.a_stride + row,
+                       c.a_stride,
+                       sums,
+                       n,
+                       units,
+                       c.inputs - half,
+                       n / LANES<T>},
+                      [](int64_t, int64_t) {});
+    for (int64_t u = 0; u < units; u++)
+      for (int64_t i = 0; i < n; i += LANES<T>) {
+        T* p = c.P + (first + u) * c.p_stride + row + i;
+        store<T>(p, load(p) + load(sums + u * n + i));
+      }
+  }
 }
 template <class T, class F>
 CHAINRULE_INLINE void forward_product(ColumnProduct<T> c, const F& after) {

@@ -88,7 +88,7 @@ struct Kernels {
   void (*pack)(const Layer& layer, const T* flat, T* packed);  // packed must be zeros
   void (*unpack)(const Layer& layer, const T* packed, T* flat);
   // (31, 38) P = A Wᵀ + b and (32) Y = σ(P); `slope`, where it is not null, takes σ′(P). `scratch`, here and below, is
-  // memory for 2 * width numbers per input and per output of the widest layer, and for FEW_OUTPUTS a row.
+  // memory for 2 * width numbers per input and per output of the widest layer, and for the outputs of one in halves.
   void (*forward)(const Layer& layer, const T* packed, const T* A, int64_t rows, Range lines, Activation activation,
                   T* scratch, T* Y, T* slope);
   // The same of two threads, each with the inputs 0..half or half..in: the sums of its inputs, the first with the bias, and the

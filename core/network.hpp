@@ -19,12 +19,9 @@ constexpr bool has_slope(Activation a) {
   return a == Activation::softplus || a == Activation::silu || a == Activation::gelu;
 }
 
-// A layer of many inputs and few outputs makes each sum in two halves, and adds them at the end: two threads can make them.
-// So many inputs belong to the first: whole panels of any instruction set; of other layers all.
-constexpr int64_t FEW_OUTPUTS = 64;
-constexpr int64_t first_half(int64_t in, int64_t out) {
-  return in >= 256 && out <= FEW_OUTPUTS ? (in / 2 + 16) / 32 * 32 : in;
-}
+// A layer of many inputs and not so many outputs makes each sum in two halves, and adds them at the end: two threads can make
+// them. So many inputs belong to the first: whole panels of any instruction set; of other layers all.
+constexpr int64_t first_half(int64_t in, int64_t out) { return in >= 256 && out <= 256 ? (in / 2 + 16) / 32 * 32 : in; }
 
 struct Layer {
   int64_t in, out;  // W is (out, in)

@@ -74,6 +74,9 @@ class PanelPass {
       if (first.slopes[0][0]) first.slopes[1][0] = values(1);
     }
     judging(first);
+    int64_t scratch = 2 * net.widest * net.width;
+    for (const Layer& layer : layers)
+      if (first_half(layer.in, layer.out) < layer.in) scratch = std::max(scratch, rows * net.padded(layer.out));
     first.last = last;
     first.own = m_;
     for (int t = 0; t < threads; t++) {  // the others have what the first has, but for what is their own
@@ -85,7 +88,7 @@ class PanelPass {
       seat.x = data.x;
       seat.x.data = data.x.at(0, seat.inputs[0].begin);
       seat.x.columns = seat.inputs[0].end - seat.inputs[0].begin;
-      seat.scratch = memory_.take<T>(std::max(2 * net.widest * net.width, FEW_OUTPUTS * rows));
+      seat.scratch = memory_.take<T>(scratch);
       if (t > 0) seat.values[0][0] = seat.values[1][0] = values(0);
       for (int l = 0; l < depth_ && t > 0; l++)
         if (!shares(l)) {
@@ -265,17 +268,16 @@ class PanelPass {
   const Layer& layer_of(const Seat& seat, int l) const { return l < shared_ ? net_.layers[l] : seat.last; }
   const Parameters<T>& parameters_of(const Seat& seat, int l) const { return l < shared_ ? m_ : seat.own; }
   static int64_t lines(int64_t units) { return (units * int64_t(sizeof(T)) + LINE - 1) / LINE; }
-  // Whether two threads gain by sharing a first layer by its inputs: what is then computed by both, from its outputs, is to be
-  // little beside it.
+  // Whether two threads gain by sharing a first layer by its inputs: both then compute what comes after it, which is to be little.
   static bool by_inputs(const Network& net) {
     const Layer& first = net.layers[0];
-    const double twice = net.layers.size() > 1 ? double(first.out) * net.layers[1].out : 0;
-    return first_half(first.in, first.out) < first.in && !first.narrow && 8 * twice <= double(first.in) * first.out;
+    const int64_t next = net.layers.size() > 1 ? net.layers[1].out : 0;
+    return first_half(first.in, first.out) < first.in && !first.narrow && 8 * next <= first.in;
   }
   bool in_halves(int l) const {
     const Layer& layer = net_.layers[l];
     if (l == 0) return by_inputs(net_) && !std::isfinite(settings_.max_norm);
-    return l + 1 == depth_ && first_half(layer.in, layer.out) < layer.in && !layer.narrow;
+    return l + 1 == depth_ && !halved_[l - 1] && first_half(layer.in, layer.out) < layer.in && !layer.narrow;
   }
   // Whether others need what a thread has made in layer l.
   bool shares(int l) const { return l < shared_ && !halved_[l] && (l + 1 == depth_ || !halved_[l + 1]); }

@@ -20,6 +20,9 @@ Array = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.floating]
 Masks = list[Array]  # of what enters each layer, (n, units)
 
+# Of numbers too large: they show in the answer, a divergence in the loss, and that is reported once.
+quietly = np.errstate(over="ignore", invalid="ignore")
+
 
 def layers(theta: Floats, sizes: Sequence[int]) -> Iterator[tuple[Floats, Floats]]:
     """Views of the flat parameter vector, layer by layer: weights (out, in) and bias (out,)."""
@@ -72,15 +75,16 @@ def plain_loss_and_gradient(
     return None
 
 
+@quietly
 def predict(
     theta: Floats, sizes: Sequence[int], activations: Sequence[str], X: npt.NDArray[np.generic], n_threads: int = 1
 ) -> Floats:
     """Z = f(x; m) for each row; (n, k), of theta's dtype."""
-    with np.errstate(over="ignore"):  # e^p may be too large for a number: infinite
-        _, Y = forward(theta.astype(np.float64), sizes, activations, rows(X))
-        return Y[-1].astype(theta.dtype)
+    _, Y = forward(theta.astype(np.float64), sizes, activations, rows(X))
+    return Y[-1].astype(theta.dtype)
 
 
+@quietly
 def mean_loss(
     theta: Floats,
     sizes: Sequence[int],
@@ -93,9 +97,8 @@ def mean_loss(
 ) -> float:
     """ε = mean over rows of weight · ε_row (39), without the penalty, from the forward pass alone."""
     A, l = rows(X), objective.smooth(L.astype(np.float64))
-    with np.errstate(over="ignore", invalid="ignore"):  # a divergence shows in the loss, and is reported once
-        P, Y = forward(theta.astype(np.float64), sizes, activations, A)
-        return _mean(objective.value(P[-1], Y[-1], l), _weights(weight, len(A)))
+    P, Y = forward(theta.astype(np.float64), sizes, activations, A)
+    return _mean(objective.value(P[-1], Y[-1], l), _weights(weight, len(A)))
 
 
 def _mean(values: Array, w: Array) -> float:
@@ -106,6 +109,7 @@ def _weights(weight: Floats | None, n: int) -> Array:
     return np.ones(n) if weight is None else weight.astype(np.float64)
 
 
+@quietly
 def back_propagate(
     m: Array,
     sizes: Sequence[int],
@@ -120,23 +124,23 @@ def back_propagate(
     n = len(A)
     gradient = np.empty_like(m)
     l = objective.smooth(l)
-    with np.errstate(over="ignore", invalid="ignore"):  # a divergence shows in the loss, and is reported once
-        P, Y = forward(m, sizes, activations, A, masks)
-        value = _mean(objective.value(P[-1], Y[-1], l), w)
-        dP = output_delta(objective, activations[-1], P[-1], Y[-1], l) * (w / n)[:, None]  # (33)
-        parameters, gradients = list(layers(m, sizes)), list(layers(gradient, sizes))
-        for k in reversed(range(len(parameters))):
-            (W, _), (dW, db) = parameters[k], gradients[k]
-            db[:] = dP.sum(axis=0)  # (34)        ∂ε/∂b = ∂ε/∂p
-            dW[:] = dP.T @ Y[k]  # (35), (40)  ∂ε/∂W = ∂ε/∂p ⊗ y
-            if k > 0:
-                dY = dP @ W  # (36)        ∂ε/∂y = Wᵀ ∂ε/∂p
-                if masks:
-                    dY = dY * masks[k]  # (67)
-                dP = dY * ACTIVATIONS[activations[k - 1]].derivative(P[k - 1])  # (37)  ∂ε/∂p = ∂ε/∂y ⊙ σ′(p)
-        return value, gradient
+    P, Y = forward(m, sizes, activations, A, masks)
+    value = _mean(objective.value(P[-1], Y[-1], l), w)
+    dP = output_delta(objective, activations[-1], P[-1], Y[-1], l) * (w / n)[:, None]  # (33)
+    parameters, gradients = list(layers(m, sizes)), list(layers(gradient, sizes))
+    for k in reversed(range(len(parameters))):
+        (W, _), (dW, db) = parameters[k], gradients[k]
+        db[:] = dP.sum(axis=0)  # (34)        ∂ε/∂b = ∂ε/∂p
+        dW[:] = dP.T @ Y[k]  # (35), (40)  ∂ε/∂W = ∂ε/∂p ⊗ y
+        if k > 0:
+            dY = dP @ W  # (36)        ∂ε/∂y = Wᵀ ∂ε/∂p
+            if masks:
+                dY = dY * masks[k]  # (67)
+            dP = dY * ACTIVATIONS[activations[k - 1]].derivative(P[k - 1])  # (37)  ∂ε/∂p = ∂ε/∂y ⊙ σ′(p)
+    return value, gradient
 
 
+@quietly
 def loss_and_gradient(
     theta: Floats,
     sizes: Sequence[int],
@@ -152,8 +156,7 @@ def loss_and_gradient(
     w = _weights(weight, len(A))
     value, gradient = back_propagate(m, sizes, activations, A, L.astype(np.float64), objective, w)
     add_decay(gradient, m, sizes, objective.l2)
-    with np.errstate(over="ignore"):
-        return value + penalty(m, sizes, objective.l2), gradient.astype(theta.dtype)
+    return value + penalty(m, sizes, objective.l2), gradient.astype(theta.dtype)
 
 
 def penalty(theta: Floats, sizes: Sequence[int], l2: float) -> float:
@@ -175,6 +178,7 @@ def limit_rows(m: Array, sizes: Sequence[int], most: float) -> None:
         W[long] *= (most / norms[long])[:, None]
 
 
+@quietly
 def run_epochs(
     theta: Floats,
     sizes: Sequence[int],
@@ -211,19 +215,17 @@ def run_epochs(
                 if not np.isfinite(e):
                     ending = "diverged"
                     return losses, ending
-                with np.errstate(over="ignore", invalid="ignore"):
-                    clip_norm(g, settings.clip)  # (65)
-                    add_decay(g, m, sizes, objective.l2)  # (40)
-                    add_decay(m, m, sizes, -rate * settings.weight_decay)  # (62)
-                    take_step(settings, rate, m, g, velocity, square, state.powers)
-                    limit_rows(m, sizes, settings.max_norm)  # (66)
+                clip_norm(g, settings.clip)  # (65)
+                add_decay(g, m, sizes, objective.l2)  # (40)
+                add_decay(m, m, sizes, -rate * settings.weight_decay)  # (62)
+                take_step(settings, rate, m, g, velocity, square, state.powers)
+                limit_rows(m, sizes, settings.max_norm)  # (66)
                 total += e * len(batch)
             losses.append(total / n + penalty(m, sizes, objective.l2))
     except KeyboardInterrupt:
         ending = "interrupted"
     finally:
-        with np.errstate(over="ignore"):  # after a divergence float32 may not hold what float64 did
-            state.velocity[:], state.square[:], trained = velocity, square, m.astype(theta.dtype)
+        state.velocity[:], state.square[:], trained = velocity, square, m.astype(theta.dtype)
         if np.isfinite(trained).all():
             theta[:] = trained
         else:  # the last step's overflow shows in no loss; what is not finite is of no use, theta stays as it was
@@ -234,6 +236,7 @@ def run_epochs(
 # ---- Jacobians ---------------------------------------------------------------------------------------------------------
 
 
+@quietly
 def jacobian(
     theta: Floats, sizes: Sequence[int], activations: Sequence[str], X: npt.NDArray[np.generic], n_threads: int = 1
 ) -> Floats:
@@ -247,6 +250,7 @@ def jacobian(
     return np.ascontiguousarray(T, dtype=theta.dtype)
 
 
+@quietly
 def parameter_jacobian(
     theta: Floats, sizes: Sequence[int], activations: Sequence[str], X: npt.NDArray[np.generic], n_threads: int = 1
 ) -> Floats:
