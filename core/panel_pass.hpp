@@ -115,12 +115,15 @@ class PanelPass {
 
   // As many of the threads asked for as gain by it: each is to have work for several times the barriers that it waits at,
   // and a line of a layer's outputs.
-  static int worthwhile(const Network& net, int64_t rows, int asked) {
+  static int worthwhile(const Network& net, Step step, int64_t rows, int asked) {
     if (every_thread()) return asked;
+    // Of a weight's step, in operations that take as long: it is read and written, with its moments.
+    const double change = step <= Step::descent ? 12 : step <= Step::nesterov ? 30 : 50;
     double work = 0;
     int64_t lines = by_inputs(net) ? 2 : 1;
     for (const Layer& layer : net.layers) {
-      work += (&layer == &net.layers.front() ? 4. : 6.) * std::min(rows, CHUNK) * layer.in * layer.out;
+      const double products = &layer == &net.layers.front() ? 4 : 6;
+      work += (products * double(std::min(rows, CHUNK)) + change) * double(layer.in * layer.out);
       lines = std::max(lines, (layer.out + 15) / 16);
     }
     const double barriers = std::max(1., 2. * net.layers.size() - 3);  // of a pass
