@@ -239,7 +239,7 @@ CHAINRULE_INLINE void rows_tile(const T* bias, const T* A, int64_t a_gap, int64_
 template <class T>
 void forward_rows(const Layer& layer, const T* flat, int64_t flat_size, const T* A, int64_t a_gap, int64_t rows, T* Y) {
   constexpr int L = LANES<T>;
-  const int64_t in = layer.in, out = layer.out, half = first_half(in, out), gap = padded<T>(out);
+  const int64_t in = layer.in, out = layer.out, half = layer.first_half(), gap = padded<T>(out);
   const T *W = flat + layer.flat, *b = flat + layer.flat_bias();
   auto whole = [&](int64_t o, int64_t k, Vec<T>(&square)[L]) INLINE_LAMBDA { load_turned(W + o * in + k, in, square); };
   auto part = [&](int64_t, int64_t k, Vec<T>(&square)[L]) INLINE_LAMBDA {  // fewer outputs than lanes

@@ -32,6 +32,8 @@ struct Layer {
   bool narrow;
 
   int64_t flat_bias() const { return flat + out * in; }
+  int64_t first_half() const { return chainrule::first_half(in, out); }
+  bool in_halves() const { return first_half() < in; }
 };
 
 }  // namespace chainrule

@@ -39,11 +39,11 @@ class PanelPass {
           summed ? memory_.take<T>(net.packed_size) : nullptr};
     rows = std::min(rows, CHUNK);
     const double redundant = 6. * rows * last.in * last.out * (threads - 1) / threads;
-    for (int l = 0; l < depth_; l++) halved_.push_back(threads == 2 && !clips_ && in_halves(l));
+    for (int l = 0; l < depth_; l++) by_inputs_.push_back(threads == 2 && !clips_ && shared_by_inputs(l));
     const bool own_last =
-        threads > 1 && depth_ > 1 && !clips_ && !halved_.back() && (last.narrow || redundant < 4 * BARRIER);
+        threads > 1 && depth_ > 1 && !clips_ && !by_inputs_.back() && (last.narrow || redundant < 4 * BARRIER);
     shared_ = own_last ? depth_ - 1 : depth_;
-    judges_alone_ = threads == 1 || own_last || halved_.back();
+    judges_alone_ = threads == 1 || own_last || by_inputs_.back();
     if (clips_)
       for (const Layer& layer : layers) squares_.push_back(memory_.take<T>(net.padded(layer.out)));
     const int64_t padded_rows = net.padded(rows);
@@ -67,7 +67,7 @@ class PanelPass {
     for (int l = 0; l < depth_; l++) {
       sums_.emplace_back();
       for (auto& turn : sums_[l])
-        for (T*& half : turn) half = halved_[l] ? values(l + 1) : nullptr;
+        for (T*& half : turn) half = by_inputs_[l] ? values(l + 1) : nullptr;
     }
     if (threads > 1 && shares(0)) {
       first.values[1][1] = values(1);
@@ -76,7 +76,7 @@ class PanelPass {
     judging(first);
     int64_t scratch = 2 * net.widest * net.width;
     for (const Layer& layer : layers)
-      if (first_half(layer.in, layer.out) < layer.in) scratch = std::max(scratch, rows * net.padded(layer.out));
+      if (layer.in_halves()) scratch = std::max(scratch, rows * net.padded(layer.out));
     first.last = last;
     first.own = m_;
     for (int t = 0; t < threads; t++) {  // the others have what the first has, but for what is their own
@@ -94,7 +94,7 @@ class PanelPass {
         if (!shares(l)) {
           seat.values[0][l + 1] = seat.values[1][l + 1] = values(l + 1);
           if (seat.slopes[0][l]) seat.slopes[0][l] = seat.slopes[1][l] = values(l + 1);
-          if (halved_[l] && l + 1 < depth_) seat.deltas[l] = values(l + 1);
+          if (by_inputs_[l] && l + 1 < depth_) seat.deltas[l] = values(l + 1);
         }
       if (t > 0 && judges_alone_) judging(seat);
       if (t > 0 && own_last) {
@@ -115,19 +115,20 @@ class PanelPass {
 
   // As many of the threads asked for as gain by it: each is to have work for several times the barriers that it waits at,
   // and a line of a layer's outputs.
-  static int worthwhile(const Network& net, Step step, int64_t rows, int asked) {
+  static int worthwhile(const Network& net, const Settings& s, int64_t rows, int asked) {
     if (every_thread()) return asked;
     // Of a weight's step, in operations that take as long: it is read and written, with its moments.
-    const double change = step <= Step::descent ? 12 : step <= Step::nesterov ? 30 : 50;
+    const double change = s.step <= Step::descent ? 12 : s.step <= Step::nesterov ? 30 : 50;
     double work = 0;
-    int64_t lines = by_inputs(net) ? 2 : 1;
+    int64_t most = gains_by_inputs(net, s) ? 2 : 1;
+    rows = std::min(rows, CHUNK);
     for (const Layer& layer : net.layers) {
       const double products = &layer == &net.layers.front() ? 4 : 6;
-      work += (products * double(std::min(rows, CHUNK)) + change) * double(layer.in * layer.out);
-      lines = std::max(lines, (layer.out + 15) / 16);
+      work += (products * double(rows) + change) * double(layer.in * layer.out);
+      most = std::max(most, lines(layer.out));
     }
-    const double barriers = std::max(1., 2. * net.layers.size() - 3);  // of a pass
-    return int(std::clamp(std::min(work / (4 * BARRIER * barriers), double(lines)), 1., double(asked)));
+    const double barriers = std::max(1., 2. * net.layers.size() - 3);  // of a pass, where the last layer needs none
+    return int(std::clamp(std::min(work / (4 * BARRIER * barriers), double(most)), 1., double(asked)));
   }
 
   Meeting meeting;
@@ -199,7 +200,7 @@ class PanelPass {
       auto meets = [&] {
         return l >= shared_ || meeting.meet(seat.t, seat.meetings, 2. * rows * layer.in * layer.out);
       };
-      if (halved_[l]) {
+      if (by_inputs_[l]) {
         const auto& sums = sums_[l][pass % 2];
         kernels_.forward_half(layer, m_.theta, values[l], rows, seat.inputs[l], sums[seat.t]);
         if (!meets()) return false;
@@ -229,7 +230,7 @@ class PanelPass {
         kernels_.backward(layer, parameters_of(seat, l).theta, delta, rows, seat.lines[l - 1],
                           net_.layers[l - 1].activation, values[l], slopes[l - 1], seat.scratch, seat.deltas[l - 1]);
         // Others read these weights still, or will need these deltas. An end here is one between two layers' steps.
-        const bool read = (l < shared_ && !halved_[l]) || l > 1;
+        const bool read = (l < shared_ && !by_inputs_[l]) || l > 1;
         if (read && !meeting.meet(seat.t, seat.meetings, 4. * rows * layer.in * layer.out)) return false;
       }
       kernels_.update(layer, parameters_of(seat, l), values[l], delta, rows, seat.inputs[l], seat.lines[l], rule,
@@ -271,28 +272,28 @@ class PanelPass {
   const Layer& layer_of(const Seat& seat, int l) const { return l < shared_ ? net_.layers[l] : seat.last; }
   const Parameters<T>& parameters_of(const Seat& seat, int l) const { return l < shared_ ? m_ : seat.own; }
   static int64_t lines(int64_t units) { return (units * int64_t(sizeof(T)) + LINE - 1) / LINE; }
-  // Whether two threads gain by sharing a first layer by its inputs: both then compute what comes after it, which is to be little.
-  static bool by_inputs(const Network& net) {
+  // Whether two threads gain by sharing a first layer by its inputs: each then makes all of its deltas, which is to be little.
+  static bool gains_by_inputs(const Network& net, const Settings& s) {
+    if (std::isfinite(s.clip) || std::isfinite(s.max_norm)) return false;  // they want whole units
     const Layer& first = net.layers[0];
     const int64_t next = net.layers.size() > 1 ? net.layers[1].out : 0;
-    return first_half(first.in, first.out) < first.in && !first.narrow && 8 * next <= first.in;
+    return first.in_halves() && !first.narrow && 8 * next <= first.in;
   }
-  bool in_halves(int l) const {
-    const Layer& layer = net_.layers[l];
-    if (l == 0) return by_inputs(net_) && !std::isfinite(settings_.max_norm);
-    return l + 1 == depth_ && !halved_[l - 1] && first_half(layer.in, layer.out) < layer.in && !layer.narrow;
+  bool shared_by_inputs(int l) const {
+    if (l == 0) return gains_by_inputs(net_, settings_);
+    return l + 1 == depth_ && !by_inputs_[l - 1] && net_.layers[l].in_halves() && !net_.layers[l].narrow;
   }
   // Whether others need what a thread has made in layer l.
-  bool shares(int l) const { return l < shared_ && !halved_[l] && (l + 1 == depth_ || !halved_[l + 1]); }
+  bool shares(int l) const { return l < shared_ && !by_inputs_[l] && (l + 1 == depth_ || !by_inputs_[l + 1]); }
   Range inputs_of(int t, int l) const {
-    const int64_t in = net_.layers[l].in, half = first_half(in, net_.layers[l].out);
-    return !halved_[l] ? Range{0, in} : t ? Range{half, in} : Range{0, half};
+    const int64_t in = net_.layers[l].in, half = net_.layers[l].first_half();
+    return !by_inputs_[l] ? Range{0, in} : t ? Range{half, in} : Range{0, half};
   }
   // Lines of layer l's outputs that are thread t's to compute and to change.
   Range lines_of(int t, int l) const {
     const int64_t all = net_.layers[l].narrow ? 1 : lines(net_.layers[l].out);
-    if (l >= shared_ || halved_[l]) return {0, all};
-    if (l + 1 < depth_ && halved_[l + 1]) {
+    if (l >= shared_ || by_inputs_[l]) return {0, all};
+    if (l + 1 < depth_ && by_inputs_[l + 1]) {
       const Range next = inputs_of(t, l + 1);
       return {lines(next.begin), lines(next.end)};
     }
@@ -314,14 +315,15 @@ class PanelPass {
   const Aim<T> aim_;
   const int threads_, depth_;
   const bool clips_;
-  int shared_;                // layers that the threads share; the last may be everyone's own
-  std::vector<char> halved_;  // layers that two threads share by their inputs
-  bool judges_alone_;         // each thread has the outputs of all rows
+  int shared_;                   // layers that the threads share; the last may be everyone's own
+  std::vector<char> by_inputs_;  // layers that two threads share by their inputs
+  bool judges_alone_;            // each thread has the outputs of all rows
   bool fetches_;
   Memory memory_;
   Parameters<T> m_;
-  std::vector<std::array<std::array<T*, 2>, 2>> sums_;  // of a halved layer's halves, in two places that take turns
-  std::vector<T*> squares_;                             // of each layer's units
+  std::vector<std::array<std::array<T*, 2>, 2>>
+      sums_;                 // of the two halves of the inputs, in two places that take turns
+  std::vector<T*> squares_;  // of each layer's units
   std::vector<Seat> seats_;
 };
 

@@ -5,7 +5,8 @@
 //    one panel keeps all its sums in registers: per input one load of two weight vectors and ROWS broadcasts.
 // 2. The values of a batch lie in panels too, A[panel][row][width]. Every inner loop reads its two operands as two
 //    contiguous streams, whatever the shape of the network.
-// 3. The gradient of a weight is never stored: the tile that sums it over the batch makes the optimizer's step at once.
+// 3. The gradient of a weight is not stored: the tile that sums it over the batch makes the optimizer's step at once. Only what
+//    is summed over chunks of a batch, clipped, or asked for, goes through memory.
 #pragma once
 #include "columns.hpp"
 #include "gather.hpp"
@@ -129,7 +130,6 @@ void forward_narrow(const Layer& layer, const T* packed, const T* A, int64_t row
                         stride,
                         layer.out,
                         layer.in,
-
                         n},
                        [](int64_t, int64_t) {});
   }
@@ -145,9 +145,9 @@ void forward(const Layer& layer, const T* packed, const T* A, int64_t rows, Rang
     return activate(act, layer.out, rows, padded<T>(rows), Y, slope);
   }
   const T* W = packed + layer.packed;
-  const int64_t half = first_half(layer.in, layer.out);
+  const int64_t half = layer.first_half();
   product(A, W, packed + layer.bias, Y, rows, layer.in, {0, half}, mine);
-  if (half < layer.in) {
+  if (layer.in_halves()) {
     product<T>(A, W, nullptr, scratch, rows, layer.in, {half, layer.in}, mine);
     add_panels(rows, mine, Y, scratch, Y);
   }

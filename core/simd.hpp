@@ -73,54 +73,56 @@ CHAINRULE_INLINE Vec<T> splat(T x) {
   return x - Vec<T>{};  // x - 0: every lane holds x
 }
 
+// Where a vector is one register of an x86-64 processor: its instruction `op`, on floats and on doubles.
+#if CHAINRULE_VECTOR_BYTES == 64 && defined(__AVX512F__)
+#define CHAINRULE_X86(op, type) _mm512_##op##_##type
+typedef __m512 Floats;
+typedef __m512d Doubles;
+#elif CHAINRULE_VECTOR_BYTES == 32 && defined(__FMA__)
+#define CHAINRULE_X86(op, type) _mm256_##op##_##type
+typedef __m256 Floats;
+typedef __m256d Doubles;
+#elif CHAINRULE_VECTOR_BYTES == 16 && defined(__FMA__)
+#define CHAINRULE_X86(op, type) _mm_##op##_##type
+typedef __m128 Floats;
+typedef __m128d Doubles;
+#endif
+
+// a * b + c, rounded once. The lanes' loops here and below serve widths that the instruction set has no register for (a test
+// uses them).
 CHAINRULE_INLINE float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 CHAINRULE_INLINE double fma(double a, double b, double c) { return __builtin_fma(a, b, c); }
-// a * b + c, rounded once. The lanes' loop serves widths that the instruction set has no register for (a test uses it).
 CHAINRULE_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
-#if CHAINRULE_VECTOR_BYTES == 64 && defined(__AVX512F__)
-  return (Vec<float>)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
-#elif CHAINRULE_VECTOR_BYTES == 32 && defined(__FMA__)
-  return (Vec<float>)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
-#elif CHAINRULE_VECTOR_BYTES == 16 && defined(__FMA__)
-  return (Vec<float>)_mm_fmadd_ps((__m128)a, (__m128)b, (__m128)c);
+#if defined(CHAINRULE_X86)
+  return (Vec<float>)CHAINRULE_X86(fmadd, ps)((Floats)a, (Floats)b, (Floats)c);
 #elif CHAINRULE_VECTOR_BYTES == 16 && defined(__aarch64__)
   return (Vec<float>)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
 #else
-  Vec<float> d;
-  for (int i = 0; i < LANES<float>; i++) d[i] = __builtin_fmaf(a[i], b[i], c[i]);
-  return d;
+  for (int i = 0; i < LANES<float>; i++) c[i] = __builtin_fmaf(a[i], b[i], c[i]);
+  return c;
 #endif
 }
 CHAINRULE_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
-#if CHAINRULE_VECTOR_BYTES == 64 && defined(__AVX512F__)
-  return (Vec<double>)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
-#elif CHAINRULE_VECTOR_BYTES == 32 && defined(__FMA__)
-  return (Vec<double>)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
-#elif CHAINRULE_VECTOR_BYTES == 16 && defined(__FMA__)
-  return (Vec<double>)_mm_fmadd_pd((__m128d)a, (__m128d)b, (__m128d)c);
+#if defined(CHAINRULE_X86)
+  return (Vec<double>)CHAINRULE_X86(fmadd, pd)((Doubles)a, (Doubles)b, (Doubles)c);
 #elif CHAINRULE_VECTOR_BYTES == 16 && defined(__aarch64__)
   return (Vec<double>)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
 #else
-  Vec<double> d;
-  for (int i = 0; i < LANES<double>; i++) d[i] = __builtin_fma(a[i], b[i], c[i]);
-  return d;
+  for (int i = 0; i < LANES<double>; i++) c[i] = __builtin_fma(a[i], b[i], c[i]);
+  return c;
 #endif
 }
 CHAINRULE_INLINE Vec<float> square_root(Vec<float> a) {
-#if CHAINRULE_VECTOR_BYTES == 64 && defined(__AVX512F__)
-  return (Vec<float>)_mm512_sqrt_ps((__m512)a);
-#elif CHAINRULE_VECTOR_BYTES == 32 && defined(__AVX__)
-  return (Vec<float>)_mm256_sqrt_ps((__m256)a);
+#if defined(CHAINRULE_X86)
+  return (Vec<float>)CHAINRULE_X86(sqrt, ps)((Floats)a);
 #else
   for (int i = 0; i < LANES<float>; i++) a[i] = __builtin_sqrtf(a[i]);
   return a;
 #endif
 }
 CHAINRULE_INLINE Vec<double> square_root(Vec<double> a) {
-#if CHAINRULE_VECTOR_BYTES == 64 && defined(__AVX512F__)
-  return (Vec<double>)_mm512_sqrt_pd((__m512d)a);
-#elif CHAINRULE_VECTOR_BYTES == 32 && defined(__AVX__)
-  return (Vec<double>)_mm256_sqrt_pd((__m256d)a);
+#if defined(CHAINRULE_X86)
+  return (Vec<double>)CHAINRULE_X86(sqrt, pd)((Doubles)a);
 #else
   for (int i = 0; i < LANES<double>; i++) a[i] = __builtin_sqrt(a[i]);
   return a;
@@ -133,38 +135,20 @@ CHAINRULE_INLINE Vec<T> absolute(Vec<T> x) {
 }
 // x, but not below low, or not above high: one instruction where the compiler, which minds the NaN, needs three. A NaN in x
 // survives: it is the second operand, and both instructions return that one where they cannot compare.
-CHAINRULE_INLINE Vec<float> at_least(Vec<float> x, float low) {
-#if CHAINRULE_VECTOR_BYTES == 64 && defined(__AVX512F__)
-  return (Vec<float>)_mm512_max_ps((__m512)splat(low), (__m512)x);
-#elif CHAINRULE_VECTOR_BYTES == 32 && defined(__AVX__)
-  return (Vec<float>)_mm256_max_ps((__m256)splat(low), (__m256)x);
+template <class T>
+CHAINRULE_INLINE Vec<T> at_least(Vec<T> x, T low) {
+#if defined(CHAINRULE_X86)
+  if constexpr (sizeof(T) == 4) return (Vec<T>)CHAINRULE_X86(max, ps)((Floats)splat(low), (Floats)x);
+  else return (Vec<T>)CHAINRULE_X86(max, pd)((Doubles)splat(low), (Doubles)x);
 #else
   return x < splat(low) ? splat(low) : x;
 #endif
 }
-CHAINRULE_INLINE Vec<double> at_least(Vec<double> x, double low) {
-#if CHAINRULE_VECTOR_BYTES == 64 && defined(__AVX512F__)
-  return (Vec<double>)_mm512_max_pd((__m512d)splat(low), (__m512d)x);
-#elif CHAINRULE_VECTOR_BYTES == 32 && defined(__AVX__)
-  return (Vec<double>)_mm256_max_pd((__m256d)splat(low), (__m256d)x);
-#else
-  return x < splat(low) ? splat(low) : x;
-#endif
-}
-CHAINRULE_INLINE Vec<float> at_most(Vec<float> x, float high) {
-#if CHAINRULE_VECTOR_BYTES == 64 && defined(__AVX512F__)
-  return (Vec<float>)_mm512_min_ps((__m512)splat(high), (__m512)x);
-#elif CHAINRULE_VECTOR_BYTES == 32 && defined(__AVX__)
-  return (Vec<float>)_mm256_min_ps((__m256)splat(high), (__m256)x);
-#else
-  return x > splat(high) ? splat(high) : x;
-#endif
-}
-CHAINRULE_INLINE Vec<double> at_most(Vec<double> x, double high) {
-#if CHAINRULE_VECTOR_BYTES == 64 && defined(__AVX512F__)
-  return (Vec<double>)_mm512_min_pd((__m512d)splat(high), (__m512d)x);
-#elif CHAINRULE_VECTOR_BYTES == 32 && defined(__AVX__)
-  return (Vec<double>)_mm256_min_pd((__m256d)splat(high), (__m256d)x);
+template <class T>
+CHAINRULE_INLINE Vec<T> at_most(Vec<T> x, T high) {
+#if defined(CHAINRULE_X86)
+  if constexpr (sizeof(T) == 4) return (Vec<T>)CHAINRULE_X86(min, ps)((Floats)splat(high), (Floats)x);
+  else return (Vec<T>)CHAINRULE_X86(min, pd)((Doubles)splat(high), (Doubles)x);
 #else
   return x > splat(high) ? splat(high) : x;
 #endif

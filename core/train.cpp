@@ -114,7 +114,7 @@ void with_pass(const Kernels<T>& kernels, const Network& net, const T* theta, co
     Pass pass(kernels, net, theta, state, data, settings, rows, used, interrupted);
     f(pass, used);
   };
-  const int in_panels = PanelPass<T>::worthwhile(net, settings.step, rows, threads);
+  const int in_panels = PanelPass<T>::worthwhile(net, settings, rows, threads);
   const int in_columns = ColumnPass<T>::worthwhile(net, settings, rows, threads, in_panels);
   if (in_columns) with(static_cast<ColumnPass<T>*>(nullptr), in_columns);
   else with(static_cast<PanelPass<T>*>(nullptr), in_panels);

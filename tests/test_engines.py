@@ -376,6 +376,13 @@ RECIPES = {
         "cross_entropy",
     ),
     "pixels": ([260, 12], {"solver": "adam", "batch_size": 280}, "sigmoid", "sigmoid", "binary_cross_entropy"),
+    "long": (
+        [300, 20, 16, 260, 9],
+        {"solver": "adam", "batch_size": 11, "dropout": [0.1, 0.2, 0.0, 0.3]},
+        "silu",
+        "identity",
+        "huber",
+    ),
     "wide": ([6, 270, 12], {"batch_size": 7, "learning_rate": 0.01}, "tanh", "identity", "half_squared_error"),
 }
 
@@ -444,6 +451,7 @@ GOLDEN = {
     "signs": ("f6f8871271008de6", "73e7abdd2175b16c"),
     "images": ("13631fd246da8d5b", "3e90ce4b7d077b03"),
     "pixels": ("b94ad13aa4e61092", "6b232f5fe2e93f01"),
+    "long": ("ba1262d9b9714e8b", "32f65a91abf4c756"),
     "wide": ("01e5ceadf33b94d7", "a45d96e69fb28d66"),
 }
 

@@ -335,7 +335,8 @@ def test_bad_input(model, X, y, message):
     [
         ({"activation": "rellu"}, "activation must be one of .*Did you mean 'relu'"),
         ({"solver": "adagrad"}, "solver must be one of"),
-        ({"hidden_layer_sizes": (0,)}, "hidden_layer_sizes must be a whole number of 1"),
+        ({"n_threads": 2000}, "n_threads must be a whole number of 1 to 1024"),
+        ({"hidden_layer_sizes": (0,)}, r"hidden_layer_sizes\[0\] must be a whole number of 1"),
         ({"max_iter": 0}, "max_iter must be"),
         ({"batch_size": "auto!"}, "batch_size must be"),
         ({"learning_rate_init": -1}, "learning_rate_init must be a finite number, above 0"),

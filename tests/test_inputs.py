@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import chainrule
 from chainrule import data
 from chainrule.data import DataError
 from chainrule.files import read, read_idx
@@ -401,6 +402,20 @@ def test_numbers_that_float32_cannot_hold():
 def test_rows_of_unequal_length():
     with pytest.raises(DataError, match="X must hold rows of equal length; row 0 has 2 numbers, row 1 has 1"):
         data.as_rows([[1.0, 2.0], [3.0]], "X", 2, np.dtype("f4"))
+
+
+def test_masked_values_are_refused():
+    """NumPy would return what is below the mask."""
+    X = np.ma.array(np.ones((4, 2)), mask=[[0, 0], [0, 1], [0, 0], [0, 0]])
+    net, model = chainrule.Network([2, 3, 1]), chainrule.Regressor(hidden_layer_sizes=(3,), max_iter=1, tol=0)
+    for refused in (
+        lambda: net.predict(X),
+        lambda: net.loss_and_gradient(X.data, X[:, 1]),
+        lambda: model.fit(X, X[:, 0]),
+    ):
+        with pytest.raises(DataError, match=r"[XL] must have no masked values; found one at \[1"):
+            refused()
+    assert net.predict(np.ma.array(X.data)).shape == (4, 1)
 
 
 def test_field_of_packed_records():

@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, ArithmeticError, OSError, MemoryError) as error:
         message = " ".join(str(error).split()) or type(error).__name__
         name, space, rest = message.partition(" ")
-        message = FLAGS.get(name, name) + space + rest
+        message = FLAGS.get(name.partition("[")[0], name) + space + rest
         print(f"chainrule: error: {message}", file=sys.stderr)
         return 2
 

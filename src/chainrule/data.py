@@ -82,8 +82,16 @@ def check_finite(
     )
 
 
+def check_unmasked(values: object, name: str) -> None:
+    """Refuse masked values, of which NumPy would return what is below the mask."""
+    if isinstance(values, np.ma.MaskedArray) and values.mask.any():
+        place = [int(i) for i in np.argwhere(values.mask)[0]]
+        raise DataError(f"{name} must have no masked values; found one at {place}. Remove or fill such rows first")
+
+
 def as_numbers(values: npt.ArrayLike, name: str) -> Array:
-    """Return values as an array of numbers; text is refused with its place."""
+    """Return values as an array of numbers; text and what is masked are refused with their place."""
+    check_unmasked(values, name)
     try:
         array = np.asarray(values)
         if array.dtype.kind in "fiub":
@@ -117,7 +125,8 @@ def as_rows(X: npt.ArrayLike, name: str, columns: int, dtype: np.dtype[Any]) -> 
     if rows.ndim == 1 and rows.shape[0] == columns:
         rows = rows[None, :]
     if rows.ndim != 2 or rows.shape[1] != columns:
-        raise DataError(f"{name} must have shape (n, {columns}), as the network has {columns} inputs; got {rows.shape}")
+        has = f"{columns} input{'s' * (columns != 1)}"
+        raise DataError(f"{name} must have shape (n, {columns}), as the network has {has}; got {rows.shape}")
     if rows.dtype not in (np.uint8, np.float32, np.float64):
         rows = rows.astype(dtype)
     check_finite(rows, name, dtype=dtype)
@@ -138,10 +147,8 @@ def as_labels(L: npt.ArrayLike, name: str, rows: int, outputs: int, dtype: np.dt
     if labels.ndim == 1:
         labels = labels[:, None]
     if labels.shape != (rows, k):
-        each = "" if per_label == 1 else f", {per_label} for each label"
-        raise DataError(
-            f"{name} must have shape ({rows}, {k}), as the network has {outputs} outputs{each}; got {labels.shape}"
-        )
+        has = f"{outputs} output{'s' * (outputs != 1)}" + f", {per_label} for each label" * (per_label != 1)
+        raise DataError(f"{name} must have shape ({rows}, {k}), as the network has {has}; got {labels.shape}")
     return np.ascontiguousarray(labels, dtype=dtype)
 
 

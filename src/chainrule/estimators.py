@@ -218,8 +218,9 @@ class _Network(BaseEstimator):  # type: ignore[misc]
 
     def check_parameters(self) -> None:
         """Refuse parameters of a wrong kind or out of range, by their own names."""
-        for name in ("max_iter", "n_iter_no_change", "max_fun", "n_threads"):
+        for name in ("max_iter", "n_iter_no_change", "max_fun"):
             data.check_integer(name, getattr(self, name), 1, 2**31)
+        data.check_integer("n_threads", self.n_threads, 1, 1024)
         if isinstance(self.random_state, int | np.integer):
             data.check_integer("random_state", self.random_state, 0, 2**32 - 1)
         for name, top, ends in (
@@ -241,12 +242,13 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         )  # fmt: skip
         choose("learning_rate", self.learning_rate, SCHEDULES)
         check_schedule("learning_rate", self._schedule(), self.solver)
-        loss = choose("loss", self.loss, ("auto", *LOSSES), LOSS_ALIASES)
-        if loss not in ("auto", *self._losses):
+        loss = LOSS_ALIASES.get(self.loss, self.loss)
+        if loss in LOSSES and loss not in self._losses:
             raise ValueError(
                 f"loss={loss!r} is not one of a {type(self).__name__}'s: {', '.join(self._losses)}; "
                 f"a {self._other} takes it"
             )
+        choose("loss", loss, ("auto", *self._losses), LOSS_ALIASES)
         choose("output", self.output, ("auto", *OUTPUTS), ALIASES)
         choose("dtype", self.dtype, ("float32", "float64"))
         if self.batch_size != "auto":
@@ -257,7 +259,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         if not isinstance(hidden, int | np.integer | Sequence | np.ndarray) or isinstance(hidden, str):
             raise ValueError(f"hidden_layer_sizes must be whole numbers, as 100 or (64, 32); got {hidden!r}")
         sizes = [hidden] if isinstance(hidden, int | np.integer) else list(hidden)
-        return [data.check_integer("hidden_layer_sizes", size, 1, 2**31 - 1) for size in sizes]
+        return [data.check_integer(f"hidden_layer_sizes[{i}]", n, 1, 2**31 - 1) for i, n in enumerate(sizes)]
 
     def _activations(self, hidden: int) -> list[str]:
         """Return the name of each hidden layer's activation."""
@@ -316,6 +318,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         """X as numbers (n, d); an error names the row and the column, where scikit-learn's would not."""
         if not reset and self._plain(X):
             return X  # type: ignore[no-any-return]
+        data.check_unmasked(X, name)
         try:
             checked: Array = validate_data(
                 self, X, dtype=[np.float64, np.float32, np.uint8], ensure_all_finite=False, reset=reset

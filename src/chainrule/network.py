@@ -317,7 +317,7 @@ def _check_memory(parameters: int, name: str) -> None:
 
 def _check_sizes(sizes: Sequence[int]) -> tuple[int, ...]:
     try:
-        checked = tuple(data.check_integer("sizes", n, 1, 2**31 - 1) for n in sizes)
+        checked = tuple(data.check_integer(f"sizes[{i}]", n, 1, 2**31 - 1) for i, n in enumerate(sizes))
     except TypeError:
         raise ValueError(f"sizes must be a list of whole numbers, as [784, 30, 10]; got {sizes!r}") from None
     if len(checked) < 2:
