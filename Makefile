@@ -26,12 +26,12 @@ test-all: .venv-test/installed
 
 # Python itself is not built with the sanitizers: their library has to be there before it, and leaks are its own affair. What
 # limits the memory of a process, or counts allocations, cannot run beside them.
-sanitize: .venv-sanitize/installed
+sanitize: .venv-sanitize/installed .venv-test/installed
 	LD_PRELOAD="$$($${CXX:-g++} -print-file-name=libasan.so) $$($${CXX:-g++} -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	.venv-sanitize/bin/python -m pytest tests/test_engines.py tests/test_gradients.py \
 	-k "not system_does_not_give and not allocates and not core_alone and not ctrl_c and not where_it_lies"
-	.venv-sanitize/bin/python -m pytest tests/test_engines.py -m slow -k race
+	.venv-test/bin/python -m pytest tests/test_engines.py -m slow -k race
 
 bench: .venv-bench/installed
 	.venv-bench/bin/python benchmarks/bench.py $(BENCH)
