@@ -34,19 +34,6 @@ class OutOfMemory : public std::bad_alloc {
  private:
   std::string text_;
 };
-template <class T>
-class Buffer {  // n zeros, aligned to a cache line; or nothing
- public:
-  Buffer() = default;
-  explicit Buffer(int64_t n) : data_(static_cast<T*>(std::aligned_alloc(64, (n * sizeof(T) + 127) / 64 * 64))) {
-    if (!data_) throw OutOfMemory(n * sizeof(T));
-    std::memset(data_.get(), 0, n * sizeof(T));
-  }
-  T* get() const { return data_.get(); }
-
- private:
-  std::unique_ptr<T, Free> data_;
-};
 
 // The order in which n rows come, batch after batch, each in chunks; as they lie in memory where `index` is null.
 struct Order {

@@ -151,7 +151,8 @@ double mean_loss(const InstructionSet& set, const Network& net, const T* theta, 
   const Kernels<T>& kernels = kernels_of<T>(set);
   const Layer& last = net.layers.back();
   const Aim<T> aim(net, objective);
-  Buffer<double> row_loss(data.n);
+  Memory memory;
+  double* const row_loss = memory.take<double>(data.n);
   each_portion(
       data.n, 2 * net.work, threads, interrupted,
       [&](Memory& memory) {
@@ -165,10 +166,10 @@ double mean_loss(const InstructionSet& set, const Network& net, const T* theta, 
         kernels.gather_columns(data.labels, batch, aim.label_scale, aim.label_shift, forward.stride, hand.labels);
         kernels.loss_columns(last.activation, aim.criterion, last.out, batch.rows, forward.stride, hand.labels,
                              data.weight ? data.weight + batch.first : nullptr, T(1), forward.values.back(),
-                             row_loss.get() + batch.first);
+                             row_loss + batch.first);
       });
   double sum = 0;
-  for (int64_t i = 0; i < data.n; i++) sum += row_loss.get()[i];
+  for (int64_t i = 0; i < data.n; i++) sum += row_loss[i];
   return sum / double(data.n);
 }
 

@@ -59,9 +59,10 @@ Outcome run_epochs(Pass& pass, const Network& net, T* theta, const State<T>& sta
                    const Settings& settings, const Rates& rates, int64_t epochs, int threads) {
   const int64_t n = data.n, batch = std::min(settings.batch_size, n);
   const double l2 = settings.objective.l2;
-  Buffer<T> trained(net.flat_size);
-  Buffer<int64_t> shuffled = settings.shuffle ? Buffer<int64_t>(n) : Buffer<int64_t>();
-  const Order order{shuffled.get(), n, batch};
+  Memory memory;
+  T* const trained = memory.take<T>(net.flat_size);
+  int64_t* const shuffled = settings.shuffle ? memory.take<int64_t>(n) : nullptr;
+  const Order order{shuffled, n, batch};
   double powers[2] = {state.powers[0], state.powers[1]};
   Outcome outcome{{}, Ending::finished};
   outcome.loss.reserve(std::min<int64_t>(epochs, 4096));
@@ -73,7 +74,7 @@ Outcome run_epochs(Pass& pass, const Network& net, T* theta, const State<T>& sta
     bool going = true;
     for (int64_t epoch = 0; epoch < epochs && going; epoch++) {
       Turn turn{0, uint64_t(state.epochs + epoch), 0};
-      if (t == 0 && order.index) permutation(settings.seed, turn.epoch, n, shuffled.get());
+      if (t == 0 && order.index) permutation(settings.seed, turn.epoch, n, shuffled);
       pass.meeting.barrier.wait(t);
       double loss = 0;
       for (; turn.first < n; turn.first += batch, turn.step++, steps++) {
@@ -87,8 +88,8 @@ Outcome run_epochs(Pass& pass, const Network& net, T* theta, const State<T>& sta
       }
       if (l2 != 0) pass.meeting.barrier.wait(t);  // the penalty reads what others may still change
       if (t == 0 && going) {
-        if (l2 != 0) pass.theta(trained.get());
-        outcome.loss.push_back(loss / double(n) + (l2 != 0 ? penalty(net, trained.get(), l2) : 0));
+        if (l2 != 0) pass.theta(trained);
+        outcome.loss.push_back(loss / double(n) + (l2 != 0 ? penalty(net, trained, l2) : 0));
       }
     }
     if (t == 0) powers[0] = power1, powers[1] = power2;
@@ -98,9 +99,9 @@ Outcome run_epochs(Pass& pass, const Network& net, T* theta, const State<T>& sta
   state.powers[0] = powers[0], state.powers[1] = powers[1];
   pass.state(state);
   // The last step's overflow shows in no loss. What is not finite is of no use: θ then stays as it was.
-  pass.theta(trained.get());
-  if (std::all_of(trained.get(), trained.get() + net.flat_size, [](T v) { return std::isfinite(v); }))
-    std::copy_n(trained.get(), net.flat_size, theta);
+  pass.theta(trained);
+  if (std::all_of(trained, trained + net.flat_size, [](T v) { return std::isfinite(v); }))
+    std::copy_n(trained, net.flat_size, theta);
   else outcome.ending = Ending::diverged;
   return outcome;
 }

@@ -335,6 +335,7 @@ def test_bad_input(model, X, y, message):
     [
         ({"activation": "rellu"}, "activation must be one of .*Did you mean 'relu'"),
         ({"solver": "adagrad"}, "solver must be one of"),
+        ({"loss": ["huber"]}, r"loss must be one of auto, .*; got \['huber'\]"),
         ({"n_threads": 2000}, "n_threads must be a whole number of 1 to 1024"),
         ({"hidden_layer_sizes": (0,)}, r"hidden_layer_sizes\[0\] must be a whole number of 1"),
         ({"max_iter": 0}, "max_iter must be"),

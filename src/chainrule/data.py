@@ -37,6 +37,11 @@ def check_integer(name: str, value: object, low: int, high: int) -> int:
     return number
 
 
+def check_threads(n_threads: object) -> int:
+    """Return the most threads that may be used, an int of 1..1024."""
+    return check_integer("n_threads", n_threads, 1, 1024)
+
+
 def check_number(name: str, value: object, low: float, high: float, ends: str = "[]") -> float:
     """Return value as a float between low and high; `ends` says which of the two it may be itself, as in [0, 1)."""
     number = np.nan

@@ -220,7 +220,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         """Refuse parameters of a wrong kind or out of range, by their own names."""
         for name in ("max_iter", "n_iter_no_change", "max_fun"):
             data.check_integer(name, getattr(self, name), 1, 2**31)
-        data.check_integer("n_threads", self.n_threads, 1, 1024)
+        data.check_threads(self.n_threads)
         if isinstance(self.random_state, int | np.integer):
             data.check_integer("random_state", self.random_state, 0, 2**32 - 1)
         for name, top, ends in (
@@ -242,13 +242,13 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         )  # fmt: skip
         choose("learning_rate", self.learning_rate, SCHEDULES)
         check_schedule("learning_rate", self._schedule(), self.solver)
-        loss = LOSS_ALIASES.get(self.loss, self.loss)
+        loss = LOSS_ALIASES.get(self.loss, self.loss) if isinstance(self.loss, str) else None
         if loss in LOSSES and loss not in self._losses:
             raise ValueError(
                 f"loss={loss!r} is not one of a {type(self).__name__}'s: {', '.join(self._losses)}; "
                 f"a {self._other} takes it"
             )
-        choose("loss", loss, ("auto", *self._losses), LOSS_ALIASES)
+        choose("loss", self.loss, ("auto", *self._losses), LOSS_ALIASES)
         choose("output", self.output, ("auto", *OUTPUTS), ALIASES)
         choose("dtype", self.dtype, ("float32", "float64"))
         if self.batch_size != "auto":

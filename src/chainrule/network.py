@@ -172,7 +172,7 @@ class Network:
         Z: Floats | None = engine.plain_predict(self._parameters, self.sizes, self.activations, X)
         if Z is None:
             rows = data.as_rows(X, "X", self.sizes[0], self.dtype)
-            n_threads = data.check_integer("n_threads", n_threads, 1, 1024)
+            n_threads = data.check_threads(n_threads)
             Z = engine.predict(self._parameters, self.sizes, self.activations, rows, n_threads)
         return Z
 
@@ -230,7 +230,7 @@ class Network:
             if plain is not None:
                 return plain  # type: ignore[no-any-return]
         rows, labels, weight = self.examples(X, L, sample_weight, aim.loss)
-        n_threads = data.check_integer("n_threads", n_threads, 1, 1024)
+        n_threads = data.check_threads(n_threads)
         value, gradient = engine.loss_and_gradient(
             self._parameters, self.sizes, self.activations, rows, labels, aim, weight, n_threads
         )
@@ -252,7 +252,7 @@ class Network:
             J[i, j] is the gradient of output j at row i; of the network's dtype.
         """
         rows = data.as_rows(X, "X", self.sizes[0], self.dtype)
-        n_threads = data.check_integer("n_threads", n_threads, 1, 1024)
+        n_threads = data.check_threads(n_threads)
         J: Floats = engines.load(self.engine).jacobian(self._parameters, self.sizes, self.activations, rows, n_threads)
         return J
 
@@ -272,7 +272,7 @@ class Network:
             Row i k + j is the gradient of output j at row i, laid out like `parameters`; of the network's dtype.
         """
         rows = data.as_rows(X, "X", self.sizes[0], self.dtype)
-        n_threads = data.check_integer("n_threads", n_threads, 1, 1024)
+        n_threads = data.check_threads(n_threads)
         J: Floats = engines.load(self.engine).parameter_jacobian(
             self._parameters, self.sizes, self.activations, rows, n_threads
         )

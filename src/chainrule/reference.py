@@ -109,7 +109,6 @@ def _weights(weight: Floats | None, n: int) -> Array:
     return np.ones(n) if weight is None else weight.astype(np.float64)
 
 
-@quietly
 def back_propagate(
     m: Array,
     sizes: Sequence[int],

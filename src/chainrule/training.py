@@ -259,7 +259,7 @@ def train(
         dropout=dropout, shuffle=shuffle, seed=seed,
     )  # fmt: skip
     epochs = data.check_integer("epochs", epochs, 0, 2**31)
-    n_threads = data.check_integer("n_threads", n_threads, 1, 1024)
+    n_threads = data.check_threads(n_threads)
     tol = data.check_number("tol", tol, 0, np.inf)
     rates = Schedule(
         choose("schedule", schedule, SCHEDULES),
