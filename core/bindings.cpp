@@ -18,6 +18,7 @@
 #include <thread>
 
 #include "dispatch.hpp"
+#include "pass.hpp"
 #include "random.hpp"
 #include "train.hpp"
 
@@ -240,6 +241,62 @@ auto bind_parameter_jacobian(const Vector<const T>& theta, nb::handle sizes, nb:
   return answers<T>(theta, sizes, activations, X, threads, shape, parameter_jacobian<T>);
 }
 
+// Least squares is a matter of doubles. The matrix has room for whole vectors in each row, and an odd number of panels: with a
+// power of two its rows would share a few sets of the caches.
+auto bind_normal_equations(const Vector<const double>& theta, nb::handle sizes, nb::handle activations, const Table& X,
+                           const Matrix<double>& L, const Weight<double>& weight, const Vector<const double>& precision,
+                           int threads) {
+  const InstructionSet& set = instructions();
+  const int64_t width = set.float64.width, size = theta.shape(0), gap = ((size + width) / width | 1) * width;
+  const auto net = network(sizes, activations, width, theta.shape(0));
+  const Data<double> data = data_of(*net, X, L, {Loss::half_squared_error, {}, 0, 0}, weight);
+  if (precision.shape(0) != L.shape(1)) throw std::invalid_argument("precision must have one number for each output");
+  at_least_one(threads);
+  const Array<double> A(nb::make_tuple(size + 1, gap)), squares(nb::make_tuple(L.shape(0), L.shape(1)));
+  {
+    Released gil;
+    std::fill_n(A.data, (size + 1) * gap, 0.);
+    normal_equations(set, *net, theta.data(), data, precision.data(), threads, squares.data, A.data, gap, interrupted);
+  }
+  raise_interrupt();
+  return nb::make_tuple(A.object, squares.object);
+}
+// f(kernels, U, n, gap) with the factor of the first n rows and columns of a matrix of those, n numbers added to its diagonal;
+// None where there is none.
+template <class F>
+bool with_factor(const Matrix<double>& A, const Vector<const double>& diagonal, const F& f) {
+  const Kernels<double>& kernels = instructions().float64;
+  const int64_t n = diagonal.shape(0), gap = A.shape(1);
+  if (int64_t(A.shape(0)) < n || gap < n || gap % kernels.width)
+    throw std::invalid_argument("the matrix must be one of normal_equations, with a diagonal as long as theta");
+  Released gil;
+  Memory memory;
+  double* U = memory.take<double>(n * gap);
+  std::copy_n(A.data(), n * gap, U);
+  for (int64_t i = 0; i < n; i++) U[i * gap + i] += diagonal.data()[i];
+  const bool exists = kernels.factor(U, n, gap);
+  if (exists) f(kernels, memory, U, n, gap);
+  return exists;
+}
+nb::object bind_solve(const Matrix<double>& A, const Vector<const double>& diagonal, const Vector<const double>& b) {
+  if (b.shape(0) != diagonal.shape(0)) throw std::invalid_argument("b and diagonal must be of one length");
+  const Array<double> x(nb::make_tuple(b.shape(0)));
+  std::copy_n(b.data(), b.shape(0), x.data);
+  auto solve = [&](auto& kernels, Memory&, const double* U, int64_t n, int64_t gap) {
+    kernels.solve(U, n, gap, x.data);
+  };
+  return with_factor(A, diagonal, solve) ? x.object : nb::none();
+}
+nb::object bind_inverse_diagonal(const Matrix<double>& A, const Vector<const double>& diagonal) {
+  const Array<double> inverse(nb::make_tuple(diagonal.shape(0))), pivots(nb::make_tuple(diagonal.shape(0)));
+  auto invert = [&](auto& kernels, Memory& memory, const double* U, int64_t n, int64_t gap) {
+    kernels.inverse_diagonal(U, n, gap, memory.template take<double>(n * gap), inverse.data);
+    for (int64_t i = 0; i < n; i++) pivots.data[i] = U[i * gap + i];
+  };
+  if (!with_factor(A, diagonal, invert)) return nb::none();
+  return nb::make_tuple(inverse.object, pivots.object);
+}
+
 template <class T>
 double bind_mean_loss(const Vector<const T>& theta, nb::handle sizes, nb::handle activations, const Table& X,
                       const Matrix<T>& L, nb::handle objective, const Weight<T>& weight, int threads) {
@@ -440,6 +497,10 @@ NB_MODULE(_native, m) {
   numpy_dtype<int64_t> = new nb::object(numpy.attr("dtype")("int64"));
   bind<float>(m);
   bind<double>(m);
+  m.def("normal_equations", &bind_normal_equations, "theta"_a.noconvert(), "sizes"_a, "activations"_a,
+        "X"_a.noconvert(), "L"_a.noconvert(), "weight"_a.noconvert().none(), "precision"_a.noconvert(), "n_threads"_a);
+  m.def("solve", &bind_solve, "matrix"_a.noconvert(), "diagonal"_a.noconvert(), "b"_a.noconvert());
+  m.def("inverse_diagonal", &bind_inverse_diagonal, "matrix"_a.noconvert(), "diagonal"_a.noconvert());
   nb::module_::import_("atexit").attr("register")(nb::cpp_function([] {
     closing = true;
     nb::gil_scoped_release released;

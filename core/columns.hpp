@@ -268,5 +268,19 @@ void forward_rows(const Layer& layer, const T* flat, int64_t flat_size, const T*
   });
 }
 
+// (85) of each row: all products of an output's derivative with an input, then the bias's.
+template <class T>
+void outer_rows(const Layer& layer, const T* A, const T* D, int64_t rows, T* J, int64_t gap) {
+  const int64_t in = layer.in, out = layer.out;
+  for (int64_t row = 0; row < rows; row++) {
+    const T *a = A + row * in, *d = D + row * out;
+    T *W = J + row * gap + layer.flat, *b = J + row * gap + layer.flat_bias();
+    for (int64_t o = 0; o < out; o++) {
+      for (int64_t i = 0; i < in; i++) W[o * in + i] = d[o] * a[i];
+      b[o] = d[o];
+    }
+  }
+}
+
 }  // namespace
 }  // namespace chainrule

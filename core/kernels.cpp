@@ -9,6 +9,7 @@
 
 #include "columns.hpp"
 #include "gather.hpp"
+#include "normal.hpp"
 #include "panels.hpp"
 
 namespace chainrule {
@@ -40,6 +41,11 @@ constexpr Kernels<T> TABLE = {WIDTH<T>,
                               gradient_columns<T>,
                               step<T>,
                               forward_rows<T>,
+                              outer_rows<T>,
+                              add_gram<T>,
+                              factor<T>,
+                              solve<T>,
+                              inverse_diagonal<T>,
                               evaluate<T>};
 
 }  // namespace

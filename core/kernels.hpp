@@ -150,6 +150,20 @@ struct Kernels {
   void (*forward_rows)(const Layer& layer, const T* flat, int64_t flat_size, const T* A, int64_t a_gap, int64_t rows,
                        T* Y);
 
+  // (85) ∂ε/∂W = D ⊗ A and ∂ε/∂b = D of each row, flat like θ, rows of J `gap` apart; A is (rows, in), D (rows, out)
+  void (*outer_rows)(const Layer& layer, const T* A, const T* D, int64_t rows, T* J, int64_t gap);
+
+  // ---- least squares (normal.hpp): matrices (n, gap), of which the right upper half counts
+
+  // (87) A += JᵀJ for some rows of A; J is (m, gap), 0 past its n columns
+  void (*add_gram)(const T* J, int64_t m, int64_t n, int64_t gap, Range rows, T* A);
+  // (88) A becomes U with UᵀU = A; false where there is none
+  bool (*factor)(T* A, int64_t n, int64_t gap);
+  // UᵀU x = b, in place
+  void (*solve)(const T* U, int64_t n, int64_t gap, T* b);
+  // (94) the diagonal of (UᵀU)⁻¹; V is memory for the matrix U⁻¹, zeros
+  void (*inverse_diagonal)(const T* U, int64_t n, int64_t gap, T* V, T* diagonal);
+
   // y = σ(x) and slope = σ′(x) of n numbers: for tests
   void (*evaluate)(Activation activation, int64_t n, const T* x, T* y, T* slope);
 };

@@ -1,13 +1,11 @@
 // What a network answers, and how the answer depends on its inputs and parameters: passes in columns, each thread with its
 // share of the rows. Numbers in brackets are those of docs/derivation.md.
-#include "column_pass.hpp"
+#include "derivatives.hpp"
 
 namespace chainrule {
 
 namespace {
 
-// Rows a pass takes at once: what passes through the layers stays in the caches.
-constexpr int64_t PORTION = 64;
 // Up to so many rows are multiplied as they are: to turn them into columns would take longer.
 constexpr int64_t FEW = 8;
 
@@ -64,62 +62,6 @@ void predict_few(const Kernels<T>& kernels, const Network& net, const T* theta, 
     for (int64_t row = 0; row < n; row++) std::copy_n(A + row * gap, outputs, Z + row * outputs);
   }
 }
-
-// Derivatives of the outputs: the forward pass, kept with all its slopes, and memory for two layers' derivatives.
-template <class T>
-struct alignas(128) Derivatives {
-  ColumnForward<T> forward;
-  T *now, *next;
-
-  Derivatives(const Kernels<T>& kernels, const Network& net, int64_t rows, Memory& memory)
-      : forward(kernels, net, rows, ColumnForward<T>::Keep::slopes, memory),
-        now(memory.take<T>(net.widest * forward.stride)),
-        next(memory.take<T>(net.widest * forward.stride)) {}
-
-  const Layer& layer(size_t l) const { return forward.net.layers[l]; }
-  bool softmax() const { return forward.net.layers.back().activation == Activation::softmax; }
-
-  // (82) ∂z/∂x_j: forward, from the first layer's weights of that input on. The column of ones stands for ∂x_j/∂x_j.
-  const T* along(const T* theta, int64_t j, int64_t rows) {
-    const auto& [kernels, net, stride, values, slopes] = forward;
-    const T* ones = values[0] + net.layers[0].in * stride;
-    for (size_t l = 0; l < net.layers.size(); l++) {
-      const T* W = theta + layer(l).flat + (l ? 0 : j);
-      const bool soft = l + 1 == net.layers.size() && softmax();
-      kernels.derive_columns({W, layer(l).in, 1, nullptr}, layer(l).out, l ? layer(l).in : 1, l ? now : ones, rows,
-                             stride, soft ? Activation::identity : layer(l).activation, nullptr,
-                             soft ? nullptr : slopes[l], next);
-      if (soft) kernels.softmax_slope(layer(l).out, rows, stride, values.back(), next);
-      std::swap(now, next);
-    }
-    return now;
-  }
-  // (83) ∂z_k/∂p of each layer, backward: take(l, it), and at the end ∂z_k/∂x where that is wanted.
-  template <class F>
-  const T* back(const T* theta, int64_t k, int64_t rows, bool to_inputs, const F& take) {
-    const auto& [kernels, net, stride, values, slopes] = forward;
-    const size_t last = net.layers.size() - 1;
-    const int64_t outputs = layer(last).out;
-    std::fill_n(now, outputs * stride, T(0));
-    if (softmax()) {
-      std::fill_n(now + k * stride, stride, T(1));
-      kernels.softmax_slope(outputs, rows, stride, values.back(), now);
-    } else {
-      std::copy_n(slopes[last] + k * stride, stride, now + k * stride);
-    }
-    for (size_t l = last + 1; l-- > 0;) {
-      take(l, now);
-      if (l == 0 && !to_inputs) break;
-      const bool single = l == last && !softmax();  // ∂z_k/∂q is 0 but for q_k
-      kernels.derive_columns({theta + layer(l).flat + (single ? k * layer(l).in : 0), 1, layer(l).in, nullptr},
-                             layer(l).in, single ? 1 : layer(l).out, single ? now + k * stride : now, rows, stride,
-                             l ? layer(l - 1).activation : Activation::identity, nullptr, l ? slopes[l - 1] : nullptr,
-                             next);
-      std::swap(now, next);
-    }
-    return now;
-  }
-};
 
 }  // namespace
 
@@ -202,43 +144,15 @@ void jacobian(const InstructionSet& set, const Network& net, const T* theta, con
 template <class T>
 void parameter_jacobian(const InstructionSet& set, const Network& net, const T* theta, const Rows& x, int64_t n, T* J,
                         int threads, const Interrupted& interrupted) {
-  struct Hand {
-    Derivatives<T> derivatives;
-    std::vector<T*> A;  // what enters each layer, (rows, units)
-    T* D;               // a layer's derivatives, likewise
-  };
   const Kernels<T>& kernels = kernels_of<T>(set);
   const int64_t outputs = net.layers.back().out, size = net.flat_size;
   each_portion(
       n, 2 * double(outputs) * (net.work + double(size)), threads, interrupted,
-      [&](Memory& memory) {
-        Derivatives<T> derivatives(kernels, net, std::min(n, PORTION), memory);
-        std::vector<T*> A;
-        for (const Layer& layer : net.layers) A.push_back(memory.take<T>(layer.in * derivatives.forward.stride));
-        T* D = memory.take<T>(net.widest * derivatives.forward.stride);
-        return Hand{std::move(derivatives), std::move(A), D};
-      },
-      [&](Hand& hand, const Batch& batch) {
-        ColumnForward<T>& forward = hand.derivatives.forward;
-        const int64_t rows = batch.rows;
-        forward.run(theta, x, batch);
-        forward.finish(rows);
-        for (size_t l = 0; l < net.layers.size(); l++) {
-          const int64_t in = net.layers[l].in;
-          kernels.scatter_columns(forward.values[l], forward.stride, rows, in, in, 1, hand.A[l]);
-        }
+      [&](Memory& memory) { return ParameterDerivatives<T>(kernels, net, std::min(n, PORTION), memory); },
+      [&](ParameterDerivatives<T>& derivatives, const Batch& batch) {
+        derivatives.run(theta, x, batch);
         for (int64_t k = 0; k < outputs; k++)
-          hand.derivatives.back(theta, k, rows, false, [&](size_t l, const T* dP) {
-            const Layer& layer = net.layers[l];
-            kernels.scatter_columns(dP, forward.stride, rows, layer.out, layer.out, 1, hand.D);
-            for (int64_t row = 0; row < rows; row++) {  // (85)
-              T* to = J + ((batch.first + row) * outputs + k) * size;
-              const T *a = hand.A[l] + row * layer.in, *dp = hand.D + row * layer.out;
-              for (int64_t o = 0; o < layer.out; o++)
-                for (int64_t i = 0; i < layer.in; i++) to[layer.flat + o * layer.in + i] = dp[o] * a[i];
-              std::copy_n(dp, layer.out, to + layer.flat_bias());
-            }
-          });
+          derivatives.of_output(theta, k, batch.rows, nullptr, J + (batch.first * outputs + k) * size, outputs * size);
       });
 }
 

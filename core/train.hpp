@@ -74,6 +74,11 @@ void jacobian(const InstructionSet& set, const Network& net, const T* theta, con
 template <class T>
 void parameter_jacobian(const InstructionSet& set, const Network& net, const T* theta, const Rows& x, int64_t n, T* J,
                         int threads, const Interrupted& interrupted);
+// (89, 87) The sums over rows i and outputs j of precision_j w_i times JᵀJ, Jᵀe and e², e = z − l, as one matrix: A += [J e]ᵀ[J e],
+// (parameters + 1, gap), of which the right upper half counts. Each w_i e² is in `squares`, (n, k).
+void normal_equations(const InstructionSet& set, const Network& net, const double* theta, const Data<double>& data,
+                      const double* precision, int threads, double* squares, double* A, int64_t gap,
+                      const Interrupted& interrupted);
 template <class T>
 double mean_loss(const InstructionSet& set, const Network& net, const T* theta, const Data<T>& data,
                  const Objective& objective, int threads, const Interrupted& interrupted);

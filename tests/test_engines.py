@@ -487,7 +487,7 @@ def build_core(folder, compiler, tables, *flags):
     stub = folder / "v4.cpp"
     stub.write_text('#include "kernels.hpp"\nnamespace chainrule { extern const InstructionSet x86_64_v4; '
                     "const InstructionSet x86_64_v4{}; }\n")  # fmt: skip
-    sources = [CORE / "train.cpp", CORE / "predict.cpp", folder / "dispatch.cpp", stub]
+    sources = [CORE / "train.cpp", CORE / "predict.cpp", CORE / "least_squares.cpp", folder / "dispatch.cpp", stub]
     sources.append(Path(__file__).with_name("training.cpp"))
     subprocess.run(
         [compiler, *FLAGS, *flags, f"-I{CORE}", *map(str, sources), *objects, "-o", str(folder / "training")],
@@ -543,6 +543,64 @@ def test_the_core_alone_trains_to_the_same_bits(recipe, dtype, core_alone, monke
     how, expected = settings_of_core(recipe, dtype, monkeypatch)
     for threads in (1, 3):
         assert {hash[:16] for hash in core_alone(**how, threads=threads)} == {expected}
+
+
+LEAST_SQUARES = {
+    "single": [1, 1, 1],
+    "wide": [5, 17, 1],
+    "deep": [3, 7, 9, 2],
+    "linear": [4, 3],
+    "several": [30, 40, 5],
+}
+
+
+def normal_equations(sizes, threads, rows=150):
+    """The normal equations at the initial values, and what is solved by them."""
+    net = chainrule.Network(sizes, activation="tanh", output="identity", seed=4, dtype="float64")
+    X = (4 * generator.uniform(0, 0, rows * sizes[0]) - 2).reshape(rows, -1)
+    L = generator.uniform(0, 1, rows * sizes[-1]).reshape(rows, -1)
+    A, _ = NATIVE.normal_equations(net.parameters, net.sizes, net.activations, X, L, None, np.ones(sizes[-1]), threads)
+    n = len(net.parameters)
+    half = np.full(n, 0.5)
+    upper = np.concatenate([A[i, i : n + 1] for i in range(n + 1)])
+    step = NATIVE.solve(A, half, np.ascontiguousarray(A[:n, n]))
+    return net, X, L, np.concatenate([upper, step, NATIVE.inverse_diagonal(A, half)[0]])
+
+
+@pytest.mark.parametrize("name", LEAST_SQUARES)
+def test_the_core_alone_solves_to_the_same_bits(name, core_alone, native):
+    net, X, L, expected = normal_equations(LEAST_SQUARES[name], 1)
+    how = {"sizes": net.sizes, "activations": net.activations, "rows": len(X), "labels": L.shape[1], "initial": 4}
+    for threads in (1, 2, 3):
+        assert np.array_equal(normal_equations(LEAST_SQUARES[name], threads)[-1], expected)
+        hashes = core_alone(**how, least_squares=1, dtype="float64", threads=threads)
+        assert set(hashes) == {hashlib.sha256(expected.tobytes()).hexdigest()}
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("sizes", [*LEAST_SQUARES.values(), [6, 3, 33]], ids=str)
+def test_normal_equations(sizes, weighted, native, rng):
+    """Against the textbook's, and the answers against what they solve."""
+    net = chainrule.Network(sizes, activation="tanh", output="identity", seed=1, dtype="float64", engine="native")
+    X, L = rng.normal(size=(130, sizes[0])), rng.normal(size=(130, sizes[-1]))
+    weight, precision = rng.random(130) if weighted else None, rng.random(sizes[-1]) + 0.5
+    given = (net.parameters, net.sizes, net.activations, X, L, weight, precision, 2)
+    (A, squares), (slow, exact) = NATIVE.normal_equations(*given), reference.normal_equations(*given)
+    n = len(net.parameters)
+    np.testing.assert_allclose(np.triu(A[:, : n + 1]), np.triu(slow), rtol=1e-11, atol=1e-11)
+    np.testing.assert_allclose(squares, exact, rtol=1e-11)
+    w = np.ones(130) if weight is None else weight
+    np.testing.assert_allclose(A[n, n], w @ (precision * (net.predict(X) - L) ** 2).sum(axis=1), rtol=1e-12)
+
+    diagonal, b = rng.random(n) + 0.1, rng.normal(size=n)
+    H = np.triu(slow[:n, :n]) + np.triu(slow[:n, :n], 1).T + np.diag(diagonal)
+    for engine, matrix in ((NATIVE, A), (reference, slow)):
+        np.testing.assert_allclose(H @ engine.solve(matrix, diagonal, b), b, rtol=1e-7, atol=1e-8)
+        inverse, pivots = engine.inverse_diagonal(matrix, diagonal)
+        np.testing.assert_allclose(inverse, np.diag(np.linalg.inv(H)), rtol=1e-7)
+        np.testing.assert_allclose(2 * np.log(pivots).sum(), np.linalg.slogdet(H)[1], rtol=1e-9)
+        assert engine.solve(matrix, np.full(n, -1e9), b) is None
+        assert engine.inverse_diagonal(matrix, np.full(n, -1e9)) is None
 
 
 @pytest.mark.slow
@@ -1064,7 +1122,8 @@ def test_both_engines_take_the_same_arguments():
     import inspect
 
     functions = {f.name: [a.arg for a in f.args.args] for f in ast.parse(stub).body if isinstance(f, ast.FunctionDef)}
-    for name in ("predict", "mean_loss", "loss_and_gradient", "run_epochs", "jacobian", "parameter_jacobian"):
+    names = ("predict", "mean_loss", "loss_and_gradient", "run_epochs", "jacobian", "parameter_jacobian")
+    for name in (*names, "normal_equations", "solve", "inverse_diagonal"):
         assert list(inspect.signature(getattr(reference, name)).parameters) == functions[name]
     state = State.start("adam", np.zeros(2), 0.1)
     with pytest.raises(TypeError):

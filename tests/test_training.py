@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 
 import numpy as np
 import pytest
 
 import chainrule
-from chainrule import files
+from chainrule import files, generator
 from chainrule.data import DataError
 from chainrule.schedules import SCHEDULES, Schedule, cosine
 
@@ -662,3 +663,109 @@ def test_gradient_descent_on_a_derivative_that_is_none():
     for nothing in (None, np.nan):
         with pytest.raises(FloatingPointError, match="the derivative is NaN in step 1, at m = 1"):
             chainrule.gradient_descent(lambda m, nothing=nothing: nothing, 1.0, 0.1, 2)
+
+
+# ---- least squares by second order -------------------------------------------------------------------------------------
+
+
+def noisy_sine(n=200, seed=0):
+    """y = sin 3 x0, with noise of deviation 0.1; x1 says nothing."""
+    rng = np.random.default_rng(seed)
+    X = rng.uniform(-1, 1, (n, 2))
+    return X, np.sin(3 * X[:, 0]) + 0.1 * rng.standard_normal(n)
+
+
+def bayesian(X, y, hidden=8, seed=1, **settings):
+    net = chainrule.Network([X.shape[1], hidden, y.ndim if y.ndim == 1 else y.shape[1]], "tanh", "identity", seed=seed,
+                            dtype="float64", engine=settings.pop("engine", None))  # fmt: skip
+    return net, chainrule.train(net, X, y, solver="bayesian", epochs=settings.pop("epochs", 200), **settings)
+
+
+def test_the_evidence_finds_the_noise_and_what_is_irrelevant(engine):
+    X, y = noisy_sine()
+    net, history = bayesian(X, y, engine=engine.name)
+    evidence = history.evidence
+    assert history.ending == "converged"
+    assert abs(evidence.noise[0] - 0.1) < 0.01
+    assert 3 < evidence.effective < 8  # a sine's few, not the network's 33 parameters
+    assert evidence.precision[1] > 1e3 * evidence.precision[0]
+    new, clean = noisy_sine(seed=1)[0], np.sin(3 * noisy_sine(seed=1)[0][:, 0])
+    assert np.sqrt(np.mean((net.predict(new)[:, 0] - clean) ** 2)) < 0.025
+
+
+def test_engines_take_the_same_steps():
+    X, y = noisy_sine(60)
+    for solver in ("bayesian", "levenberg_marquardt"):
+        ends = []
+        for name in ("native", "reference"):
+            net = chainrule.Network([2, 4, 1], "tanh", "identity", seed=2, dtype="float64", engine=name)
+            history = chainrule.train(net, X, y, solver=solver, epochs=15, sample_weight=np.arange(1.0, 61.0))
+            ends.append((history, net.parameters))
+        np.testing.assert_allclose(ends[0][0].loss, ends[1][0].loss, rtol=1e-9)
+        np.testing.assert_allclose(ends[0][1], ends[1][1], rtol=1e-6, atol=1e-8)
+
+
+def test_second_order_steps_give_equal_bits(native):
+    X = (4 * generator.uniform(0, 0, 600) - 2).reshape(200, 3)
+    L = np.c_[X[:, 0] * X[:, 1], np.abs(X[:, 2])]
+    for threads in (1, 2, 3):
+        net = chainrule.Network([3, 6, 5, 2], "tanh", "identity", seed=3)
+        history = chainrule.train(net, X, L, solver="bayesian", epochs=20, n_threads=threads)
+        assert history.hash == "3c37e6f93a541fde"
+
+
+def test_the_evidence_prefers_the_right_width():
+    """Too few units are told from enough; many more are no gain."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, (300, 1))
+    y = np.sin(5 * X[:, 0]) + 0.05 * rng.standard_normal(300)
+    log = {hidden: max(bayesian(X, y, hidden, seed)[1].evidence.log for seed in range(3)) for hidden in (1, 5, 40)}
+    assert log[1] + 100 < log[5]
+    assert log[40] < log[5] + 10
+
+
+def test_levenberg_and_marquardt_fit_exactly(engine):
+    """What a network of the same kind made is found again, in a few steps."""
+    X = np.random.default_rng(0).uniform(-2, 2, (60, 2))
+    teacher = chainrule.Network([2, 2, 1], "tanh", "identity", seed=5, dtype="float64")
+    net = chainrule.Network([2, 3, 1], "tanh", "identity", seed=1, dtype="float64", engine=engine.name)
+    history = chainrule.train(net, X, teacher.predict(X), solver="levenberg_marquardt", epochs=100)
+    assert history.loss[-1] < 1e-12
+    assert history.evidence is None
+
+
+def test_levenberg_and_marquardt_lower_the_penalised_loss():
+    X, y = noisy_sine(50)
+    net = chainrule.Network([2, 3, 1], "tanh", "identity", seed=1, dtype="float64")
+    history = chainrule.train(net, X, y, solver="levenberg_marquardt", epochs=300, l2=0.01)
+    assert history.loss == sorted(history.loss, reverse=True)
+    loss, gradient = net.loss_and_gradient(X, y, l2=0.01)
+    assert loss == pytest.approx(history.loss[-1], rel=1e-12)
+    assert np.abs(gradient).max() < 1e-4
+
+
+def test_least_squares_stops_waits_and_goes_on_as_asked():
+    X, y = noisy_sine(60)
+    assert bayesian(X, y, epochs=0)[1].epochs == 0
+    assert bayesian(X, y, callback=lambda h: h.epochs == 3)[1].ending == "stopped"
+    noise = np.random.default_rng(0).normal(size=(20, 2)), np.random.default_rng(1).normal(size=20)
+    history = bayesian(X, y, validation=noise, patience=3, tol=0)[1]
+    assert len(history.validation) == history.epochs
+    assert history.best_epoch == 1 + int(np.argmin(history.validation))
+    single = chainrule.Network([2, 3, 1], "tanh", "identity")
+    assert chainrule.train(single, X, y, solver="bayesian").hash  # in float32 the steps are of float64, too
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"loss": "huber"}, "solver='bayesian' is of least squares: it goes with loss='half_squared_error'; got 'huber'"),
+        ({"l2": 0.1}, "solver='bayesian' finds its penalties itself: leave l2"),
+        ({"dropout": 0.1}, "dropout is of the solvers that step batch by batch; solver='bayesian' finds"),
+        ({"schedule": "cosine"}, "use schedule='constant'"),
+    ],
+)  # fmt: skip
+def test_what_least_squares_has_no_place_for(settings, message):
+    X, y = noisy_sine(20)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        bayesian(X, y, **settings)

@@ -3,6 +3,7 @@
 //
 //   training sizes=20,30,10 activations=sigmoid,sigmoid dtype=float32 loss=half_squared_error step=descent batch_size=10 ...
 //   training evaluate=tanh dtype=float64        the hash of an activation's values and slopes over many arguments
+//   training least_squares=1 dtype=float64 ...  of the normal equations at the initial values, and of what is solved by them
 //
 // test_engines.py calls it with the recipes that it trains from Python; numbers are in decimal or hexadecimal.
 #include <cmath>
@@ -101,7 +102,7 @@ static Activation activation_named(const std::string& name) {
   return named<Activation>(name, {"identity", "sigmoid", "tanh", "relu", "softplus", "silu", "gelu", "exp", "softmax"});
 }
 
-// ---- the two things it does ---------------------------------------------------------------------------------------------
+// ---- the three things it does ---------------------------------------------------------------------------------------------
 
 // Random numbers of [0, 1), as generator.py's `uniform`.
 static double uniform(const Stream& stream, int64_t i) {
@@ -120,13 +121,48 @@ static std::string evaluated(const InstructionSet& set) {
   return bytes(y) + bytes(slope);
 }
 
-template <class T>
-static std::string trained(const InstructionSet& set) {
+static Network network_of(int64_t width) {
   std::vector<int64_t> sizes;
   for (double size : numbers("sizes")) sizes.push_back(int64_t(size));
   std::vector<Activation> activations;
   for (const auto& name : words("activations")) activations.push_back(activation_named(name));
-  const Network net(sizes, activations, kernels_of<T>(set).width);
+  return {sizes, activations, width};
+}
+
+// The network's initial values, (60) and (61), and the examples of test_engines.py.
+template <class T>
+struct Start {
+  std::vector<T> theta, X, L;
+  Data<T> data;
+
+  Start(const Network& net, bool classes) : theta(net.flat_size) {
+    const uint64_t initial = std::strtoull(given["initial"].c_str(), nullptr, 10);
+    for (size_t l = 0; l < net.layers.size(); l++) {
+      const Layer& layer = net.layers[l];
+      const bool glorot = layer.activation <= Activation::tanh || layer.activation >= Activation::exp;
+      const double bound = std::sqrt(6 / double(glorot ? layer.in + layer.out : layer.in));
+      const Stream stream(initial, l);
+      for (int64_t i = 0; i < layer.in * layer.out; i++)
+        theta[layer.flat + i] = T(bound * (2 * uniform(stream, i) - 1));
+    }
+    const int64_t n = int64_t(number("rows")), d = net.layers.front().in, k = int64_t(number("labels"));
+    X.resize(n * d), L.resize(n * k);
+    const Stream inputs(0, 0), labels(0, 1);
+    for (int64_t i = 0; i < n * d; i++) X[i] = T(4 * uniform(inputs, i) - 2);
+    for (int64_t i = 0; i < n * k; i++) L[i] = T(uniform(labels, i));
+    if (classes)  // one, where the number is largest
+      for (T* row = L.data(); row < L.data() + n * k; row += k) {
+        const int64_t best = std::max_element(row, row + k) - row;
+        for (int64_t j = 0; j < k; j++) row[j] = j == best;
+      }
+    const Source source = sizeof(T) == 4 ? Source::float32 : Source::float64;
+    data = {{X.data(), source, d, 1, n, d}, {L.data(), source, k, 1, n, k}, n, nullptr};
+  }
+};
+
+template <class T>
+static std::string trained(const InstructionSet& set) {
+  const Network net = network_of(kernels_of<T>(set).width);
   const Objective objective{
       named<Loss>(given["loss"], {"half_squared_error", "huber", "quantile", "binary_cross_entropy", "cross_entropy",
                                   "poisson", "gaussian"}),
@@ -146,34 +182,33 @@ static std::string trained(const InstructionSet& set) {
       number("shuffle") != 0,
       std::strtoull(given["seed"].c_str(), nullptr, 10)};
   const std::vector<double> rates = numbers("rates");
-
-  // The network's initial values, (60) and (61), and the examples of test_engines.py.
-  std::vector<T> theta(net.flat_size), velocity(net.flat_size), square(net.flat_size);
-  const uint64_t initial = std::strtoull(given["initial"].c_str(), nullptr, 10);
-  for (size_t l = 0; l < net.layers.size(); l++) {
-    const Layer& layer = net.layers[l];
-    const bool glorot = layer.activation <= Activation::tanh || layer.activation >= Activation::exp;
-    const double bound = std::sqrt(6 / double(glorot ? layer.in + layer.out : layer.in));
-    const Stream stream(initial, l);
-    for (int64_t i = 0; i < layer.in * layer.out; i++) theta[layer.flat + i] = T(bound * (2 * uniform(stream, i) - 1));
-  }
+  Start<T> start(net, objective.loss == Loss::cross_entropy);
+  std::vector<T> velocity(net.flat_size), square(net.flat_size);
   if (settings.step == Step::rprop) square.assign(net.flat_size, T(rates[0]));
-  const int64_t n = int64_t(number("rows")), d = sizes.front(), k = int64_t(number("labels"));
-  std::vector<T> X(n * d), L(n * k);
-  const Stream inputs(0, 0), labels(0, 1);
-  for (int64_t i = 0; i < n * d; i++) X[i] = T(4 * uniform(inputs, i) - 2);
-  for (int64_t i = 0; i < n * k; i++) L[i] = T(uniform(labels, i));
-  if (objective.loss == Loss::cross_entropy)  // one class, where the number is largest
-    for (T* row = L.data(); row < L.data() + n * k; row += k) {
-      const int64_t best = std::max_element(row, row + k) - row;
-      for (int64_t j = 0; j < k; j++) row[j] = j == best;
-    }
-  const Source source = sizeof(T) == 4 ? Source::float32 : Source::float64;
-  const Data<T> data{{X.data(), source, d, 1, n, d}, {L.data(), source, k, 1, n, k}, n, nullptr};
   double powers[2] = {1, 1};
-  run_epochs<T>(set, net, theta.data(), {velocity.data(), square.data(), powers, 0}, data, settings,
+  run_epochs<T>(set, net, start.theta.data(), {velocity.data(), square.data(), powers, 0}, start.data, settings,
                 {rates.data(), int64_t(rates.size())}, int64_t(number("epochs")), int(number("threads")), nullptr);
-  return std::string(reinterpret_cast<const char*>(theta.data()), theta.size() * sizeof(T));
+  return std::string(reinterpret_cast<const char*>(start.theta.data()), start.theta.size() * sizeof(T));
+}
+
+// The matrix from the diagonal on, row after row, then the first step of (88) and the diagonal of the inverse (94).
+static std::string solved(const InstructionSet& set) {
+  const Kernels<double>& kernels = set.float64;
+  const Network net = network_of(kernels.width);
+  const Start<double> start(net, false);
+  const int64_t size = net.flat_size, gap = net.padded(size + 1);
+  const std::vector<double> precision(net.layers.back().out, 1.);
+  std::vector<double> A((size + 1) * gap), squares(start.L.size()), V(size * gap), upper, step, inverse(size);
+  normal_equations(set, net, start.theta.data(), start.data, precision.data(), int(number("threads")), squares.data(),
+                   A.data(), gap, nullptr);
+  for (int64_t i = 0; i <= size; i++) upper.insert(upper.end(), &A[i * gap + i], &A[i * gap + size] + 1);
+  for (int64_t i = 0; i < size; i++) step.push_back(A[i * gap + size]), A[i * gap + i] += 0.5;
+  if (!kernels.factor(A.data(), size, gap)) std::exit(3);
+  kernels.solve(A.data(), size, gap, step.data());
+  kernels.inverse_diagonal(A.data(), size, gap, V.data(), inverse.data());
+  upper.insert(upper.end(), step.begin(), step.end());
+  upper.insert(upper.end(), inverse.begin(), inverse.end());
+  return std::string(reinterpret_cast<const char*>(upper.data()), upper.size() * sizeof(double));
 }
 
 int main(int count, char** arguments) {
@@ -184,8 +219,9 @@ int main(int count, char** arguments) {
   use_every_thread(true);
   for (const InstructionSet* set : runnable()) {
     const bool wide = given["dtype"] == "float64", values = given.count("evaluate");
-    const std::string bytes = values ? (wide ? evaluated<double>(*set) : evaluated<float>(*set))
-                                     : (wide ? trained<double>(*set) : trained<float>(*set));
+    const std::string bytes = given.count("least_squares") ? solved(*set)
+                              : values                     ? (wide ? evaluated<double>(*set) : evaluated<float>(*set))
+                                                           : (wide ? trained<double>(*set) : trained<float>(*set));
     std::printf("%s %s\n", set->name, sha256(bytes).c_str());
   }
 }

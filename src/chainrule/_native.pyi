@@ -51,6 +51,18 @@ def jacobian(
 def parameter_jacobian(
     theta: Floats, sizes: Sequence[int], activations: Sequence[str], X: npt.NDArray[np.generic], n_threads: int
 ) -> Floats: ...
+def normal_equations(
+    theta: Doubles,
+    sizes: Sequence[int],
+    activations: Sequence[str],
+    X: npt.NDArray[np.generic],
+    L: Doubles,
+    weight: Doubles | None,
+    precision: Doubles,
+    n_threads: int,
+) -> tuple[Doubles, Doubles]: ...
+def solve(matrix: Doubles, diagonal: Doubles, b: Doubles) -> Doubles | None: ...
+def inverse_diagonal(matrix: Doubles, diagonal: Doubles) -> tuple[Doubles, Doubles] | None: ...
 def plain_predict(theta: Floats, sizes: Sequence[int], activations: Sequence[str], X: object) -> Floats | None: ...
 def plain_loss_and_gradient(
     theta: Floats, sizes: Sequence[int], activations: Sequence[str], X: object, L: object, objective: Objective

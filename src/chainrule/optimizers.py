@@ -71,14 +71,18 @@ def gradient_descent(
     return path
 
 
-SOLVERS = ("gradient_descent", "sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "rprop", "lbfgs")
+SOLVERS = (
+    "gradient_descent", "sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "rprop", "lbfgs",
+    "levenberg_marquardt", "bayesian",
+)  # fmt: skip
+SECOND_ORDER = ("lbfgs", "levenberg_marquardt", "bayesian")  # which find the lengths of their steps themselves
 STEPS = {
     "gradient_descent": "descent",
     "sgd": "descent",
     "adamw": "adam",
-    "lbfgs": "descent",
+    **dict.fromkeys(SECOND_ORDER, "descent"),
 }  # the others' are their names
-FULL_BATCH = ("gradient_descent", "rprop", "lbfgs")  # whose steps are of all rows
+FULL_BATCH = ("gradient_descent", "rprop", *SECOND_ORDER)  # whose steps are of all rows
 RATES = {"adam": 0.001, "adamw": 0.001, "rmsprop": 0.001, "rprop": 0.01}  # default learning rates
 RATE = 0.1  # of the others
 GROW, SHRINK, LONGEST, SHORTEST = 1.2, 0.5, 50.0, 1e-6  # of Rprop's steps
@@ -161,12 +165,12 @@ def check_dropout(dropout: float | Sequence[float], depth: int) -> tuple[float, 
 
 
 def check_alone(solver: str, **given: object) -> None:
-    """Refuse for L-BFGS what only a solver that steps batch by batch has a place for: each is to be empty, None or 0."""
-    for name, value in given.items() if solver == "lbfgs" else ():
+    """Refuse for a second-order solver what only one that steps batch by batch has a place for: each is empty, None or 0."""
+    for name, value in given.items() if solver in SECOND_ORDER else ():
         if value:
-            instead = ", use a penalty (l2, alpha)" if name == "weight_decay" else ""
+            instead = ", use a penalty (l2, alpha)" if name == "weight_decay" and solver != "bayesian" else ""
             raise ValueError(
-                f"{name} is of the solvers that step batch by batch; solver='lbfgs' has a line search of its own: "
+                f"{name} is of the solvers that step batch by batch; solver={solver!r} finds its steps otherwise: "
                 f"leave {name} out{instead}, or choose another solver, as 'adam'"
             )
 

@@ -6,6 +6,7 @@ It is not fast. Numbers are those of docs/derivation.md. Rows are samples: X is 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from itertools import pairwise, repeat
 
@@ -270,3 +271,51 @@ def parameter_jacobian(
             slope = ACTIVATIONS[activations[at - 1]].derivative(P[at - 1])
             R = (R @ W) * slope[:, None]  # (83)  ∂z/∂p = (∂z/∂p W) ⊙ σ′(p), one layer down
     return J.reshape(n * k, len(m)).astype(theta.dtype)
+
+
+# ---- least squares -----------------------------------------------------------------------------------------------------
+
+
+@quietly
+def normal_equations(
+    theta: Floats,
+    sizes: Sequence[int],
+    activations: Sequence[str],
+    X: npt.NDArray[np.generic],
+    L: Floats,
+    weight: Floats | None,
+    precision: Array,
+    n_threads: int = 1,
+) -> tuple[Array, Array]:
+    """JᵀJ, Jᵀe and Σ e² of e = z − l (87) as one matrix, [J e]ᵀ[J e], a row's numbers times √(precision · weight); w e².
+
+    The first is (parameters + 1, parameters + 1) or has more columns; its right upper half counts. The second is (n, k).
+    """
+    m = theta.astype(np.float64)
+    J = parameter_jacobian(m, sizes, activations, X).astype(np.float64)
+    e = predict(m, sizes, activations, X).astype(np.float64) - L
+    w = _weights(weight, len(e))[:, None]
+    both = np.hstack([J, e.reshape(-1, 1)]) * np.sqrt(precision * w).reshape(-1, 1)  # (89)
+    return both.T @ both, w * e**2
+
+
+def solve(matrix: Array, diagonal: Array, b: Array) -> Array | None:
+    """X of (H + diagonal) x = b for the upper left of a matrix of `normal_equations`; None where that is not positive."""
+    U = _factor(matrix, diagonal)
+    return None if U is None else np.asarray(np.linalg.solve(U, np.linalg.solve(U.T, b)))
+
+
+def inverse_diagonal(matrix: Array, diagonal: Array) -> tuple[Array, Array] | None:
+    """The diagonals of (H + diagonal)⁻¹ (94) and of its factor U (88); None where that is not positive."""
+    U = _factor(matrix, diagonal)
+    return None if U is None else ((np.linalg.inv(U) ** 2).sum(axis=1), np.diag(U).copy())  # (94)
+
+
+def _factor(matrix: Array, diagonal: Array) -> Array | None:
+    """(88) U of UᵀU = H."""
+    n = len(diagonal)
+    upper = np.triu(matrix[:n, :n])
+    H: Array = upper + np.triu(upper, 1).T + np.diag(diagonal)
+    with contextlib.suppress(np.linalg.LinAlgError):
+        return np.asarray(np.linalg.cholesky(H).T, dtype=np.float64)
+    return None

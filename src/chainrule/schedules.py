@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from chainrule.optimizers import SECOND_ORDER
+
 Array = npt.NDArray[np.float64]
 
 SCHEDULES = ("constant", "step", "cosine", "onecycle", "invscaling", "adaptive")
@@ -70,7 +72,7 @@ class Schedule:
 
 def check_schedule(argument: str, schedule: str, solver: str) -> None:
     """Refuse a schedule for a solver that has no learning rate; the argument is what the caller names it by."""
-    if solver in ("lbfgs", "rprop") and schedule != "constant":
+    if solver in (*SECOND_ORDER, "rprop") and schedule != "constant":
         raise ValueError(
             f"{argument}={schedule!r} has nothing to change: solver={solver!r} finds the lengths of its steps itself; "
             f"use {argument}='constant', or another solver, as 'adam'"

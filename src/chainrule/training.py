@@ -15,8 +15,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from chainrule import data, engines
-from chainrule.functions import choose, objective
+from chainrule import data, engines, reference
+from chainrule.evidence import Evidence, LeastSquares, check_least_squares, groups
+from chainrule.functions import Objective, choose, objective
 from chainrule.network import Floats, Network
 from chainrule.optimizers import RATE, RATES, State, settings
 from chainrule.schedules import SCHEDULES, Schedule, check_schedule
@@ -49,6 +50,8 @@ class History:
     hash : str
         The first 16 hex digits of the SHA-256 of the trained parameters' bytes (little-endian), set when `train` ends:
         equal on every machine, as the parameters are; but for lbfgs and for the rates of invscaling.
+    evidence : Evidence
+        What the data say of the network, by the bayesian solver.
     """
 
     loss: list[float] = field(default_factory=list)
@@ -59,6 +62,7 @@ class History:
     best_epoch: int = 0
     state: State | None = None
     hash: str = ""
+    evidence: Evidence | None = None
 
     @property
     def epochs(self) -> int:
@@ -165,6 +169,9 @@ def train(
         of it, or what `momentum` says; adam (Kingma and Ba 2015); adamw: with decoupled weight decay (Loshchilov and Hutter
         2019); rmsprop (Tieleman and Hinton 2012); gradient_descent: one step an epoch, with all rows; rprop: so, too,
         each parameter by steps of its own (iRprop−, Igel and Hüsken 2000); lbfgs: SciPy's, full batch, `epochs` iterations.
+        Of half the squared error, by all second derivatives that matter, in float64: levenberg_marquardt (Marquardt 1963);
+        bayesian: that, with penalties of its own for the weights of each input, of each layer and for biases, as the
+        evidence of the data has them (MacKay 1992; Foresee and Hagan 1997), which is then in `history.evidence`.
     batch_size : int, default 32
         Rows a step; the last batch of an epoch may have fewer, and its step is the mean over its own rows.
     learning_rate : float, optional
@@ -306,6 +313,12 @@ def train(
         return waiting is not None and waiting.exhausted(getattr(history, watched)[-1])
 
     try:
+        if solver in ("levenberg_marquardt", "bayesian"):
+            check_least_squares(solver, aim)
+            history.ending = _least_squares(
+                network, (rows, labels, weight), aim, solver, judge, callback, history, epochs, n_threads
+            )
+            return history
         if solver == "lbfgs":
             doubles = labels.astype(np.float64), None if weight is None else weight.astype(np.float64)
 
@@ -439,6 +452,45 @@ def _lbfgs(
     network.parameters = result.x
     if result.success and history.ending == "finished":
         history.ending = "converged"
+
+
+def _least_squares(
+    network: Network,
+    examples: tuple[npt.NDArray[np.generic], Floats, Floats | None],
+    aim: Objective,
+    solver: str,
+    judge: Callable[[], bool],
+    callback: Callback | None,
+    history: History,
+    iterations: int,
+    n_threads: int,
+) -> str:
+    """Levenberg and Marquardt's steps, in float64, with or without the evidence; how they ended."""
+    rows, labels, weight = examples
+    decay = np.zeros(len(network.parameters))
+    reference.add_decay(decay, np.ones_like(decay), network.sizes, aim.l2 * len(rows))
+    problem = LeastSquares(
+        engines.load(network.engine), network.parameters.astype(np.float64), network.sizes, network.activations, rows,
+        labels.astype(np.float64), None if weight is None else weight.astype(np.float64), n_threads, decay,
+        groups(network.sizes) if solver == "bayesian" else None,
+    )  # fmt: skip
+    started, ending = time.perf_counter(), "finished"
+
+    def iterated(squares: npt.NDArray[np.float64]) -> bool:
+        nonlocal started, ending
+        network.parameters = problem.parameters
+        history.evidence = problem.evidence
+        history.loss.append(0.5 * float(squares.sum()) + reference.penalty(problem.parameters, network.sizes, aim.l2))
+        history.rate.append(1.0)
+        exhausted = judge()
+        history.seconds.append(time.perf_counter() - started)
+        stopped = callback is not None and callback(history)
+        if stopped or exhausted:
+            ending = "converged" if exhausted else "stopped"
+        started = time.perf_counter()
+        return ending != "finished"
+
+    return "converged" if problem.minimise(iterations, iterated) else ending
 
 
 class Progress:

@@ -1,0 +1,181 @@
+"""Least squares by second order: Levenberg and Marquardt's steps, and MacKay's evidence, which sets the penalties.
+
+Numbers are those of docs/derivation.md, sections 16 and 17. The engines make the matrices, factor and solve them; the rest is
+here. All sums go one after the other, so that equal seeds give equal bits with both processors and threads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from types import ModuleType
+
+import numpy as np
+import numpy.typing as npt
+
+from chainrule.functions import Objective
+from chainrule.network import Floats
+
+Array = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.intp]
+
+RAISE, LOWER = 4.0, 5.0  # the damping is multiplied or divided by these after a step that failed or succeeded
+LEAST, MOST = 1e-12, 1e10  # of the damping; beyond it no step helps
+FIRST_PRECISION, FIRST_NOISE = 0.1, 10.0  # α and β before the data have spoken
+WEAKEST, STRONGEST = 1e-6, 1e8  # of the precisions α
+QUIET = 5  # the steps that must have changed little before the end
+LITTLE = 1e-5  # of the evidence, a row; of the sum of squares, of itself
+
+
+@dataclass
+class Evidence:
+    """What the data say of a network, its parameters taken as normally distributed (MacKay 1992).
+
+    Attributes
+    ----------
+    log : float
+        The log of the probability (90) of the labels by this network, its parameters integrated out: of several networks the
+        one of the largest is to be preferred.
+    effective : float
+        How many parameters the data determine (91).
+    precision : ndarray, (groups,)
+        α (92) of each group of parameters: 1 / their variance. In a first layer a large one says that an input is irrelevant.
+    noise : ndarray, (k,)
+        The standard deviation of the labels about each output, 1/√β (93).
+    """
+
+    log: float
+    effective: float
+    precision: Array
+    noise: Array
+
+
+def check_least_squares(solver: str, aim: Objective) -> None:
+    """Refuse a loss that is no sum of squares, and a penalty where the evidence sets it."""
+    if aim.loss != "half_squared_error":
+        raise ValueError(
+            f"solver={solver!r} is of least squares: it goes with loss='half_squared_error'; got {aim.loss!r}. "
+            f"Choose another solver, as 'adam'"
+        )
+    if solver == "bayesian" and aim.l2:
+        raise ValueError(
+            "solver='bayesian' finds its penalties itself: leave l2 (alpha) at 0, or choose 'levenberg_marquardt'"
+        )
+
+
+def groups(sizes: Sequence[int], inputs: Sequence[int] | None = None) -> Indices:
+    """Return the group of each parameter: one for the weights of each input, of each later layer, and of each layer's biases.
+
+    `inputs` names the group of each input, 0 and up, where several belong together.
+    """
+    of_input = np.arange(sizes[0]) if inputs is None else np.asarray(inputs)
+    each: list[Indices] = []
+    for k, (n_in, n_out) in enumerate(pairwise(sizes)):
+        first = int(each[-1][-1]) + 1 if each else 0
+        weights = np.tile(of_input, n_out) if k == 0 else np.full(n_in * n_out, first)
+        each += [weights, np.full(n_out, int(weights.max()) + 1)]
+    return np.concatenate(each)
+
+
+def total(values: Array) -> Array:
+    """Sum of the rows, one after the other: NumPy's own sums depend on the processor."""
+    return np.asarray(np.cumsum(values, axis=0)[-1])
+
+
+@dataclass
+class LeastSquares:
+    """Lowers F (86) = ½ Σ β e² + ½ Σ α m² for a network; the parameters are changed in place, float64.
+
+    With `of` the groups of the parameters, α and β follow the evidence; without, they stay: `decay` of each parameter, and 1.
+    """
+
+    engine: ModuleType
+    parameters: Floats
+    sizes: Sequence[int]
+    activations: Sequence[str]
+    rows: npt.NDArray[np.generic]
+    labels: Array
+    weight: Array | None
+    n_threads: int
+    decay: Array
+    of: Indices | None = None
+    damping: float = 1e-2
+    evidence: Evidence | None = None
+
+    def minimise(self, iterations: int, iterated: Callable[[Array], bool]) -> bool:
+        """Take steps; after each, `iterated` is told the mean of e² of each output, and ends it by True.
+
+        Returns True where it came to rest: F or the evidence has stopped moving, or no step lowers F any more.
+        """
+        n, k = self.labels.shape
+        beta = np.full(k, FIRST_NOISE if self.of is not None else 1.0)
+        alpha = np.full(0 if self.of is None else int(self.of.max()) + 1, FIRST_PRECISION)
+        marks: list[float] = []
+        for _ in range(iterations):
+            matrix, squares = self.engine.normal_equations(
+                self.parameters, self.sizes, self.activations, self.rows, self.labels, self.weight, beta, self.n_threads
+            )
+            decay = self.decay if self.of is None else alpha[self.of]
+            moved = self._step(matrix, total(squares), decay, beta)
+            if moved is None:
+                return True
+            if self.of is not None:
+                alpha, beta = self._listen(matrix, moved, alpha, beta, n)
+            mark = self.evidence.log if self.evidence is not None else self._height(moved, decay, beta)
+            marks.append(mark)
+            if iterated(moved / n):
+                return False
+            least = LITTLE * n if self.of is not None else LITTLE * abs(mark)
+            if len(marks) > QUIET and abs(mark - marks[-1 - QUIET]) <= least:
+                return True
+        return False
+
+    def _height(self, squares: Array, decay: Array, beta: Array) -> float:
+        """F (86) of the sums of squares, and of the parameters as they are."""
+        return float(0.5 * (total(beta * squares) + total(decay * self.parameters**2)))
+
+    def _squares(self) -> Array:
+        z = self.engine.predict(self.parameters, self.sizes, self.activations, self.rows, self.n_threads)
+        squares = (z - self.labels) ** 2
+        return total(squares if self.weight is None else squares * self.weight[:, None])
+
+    def _step(self, matrix: Array, squares: Array, decay: Array, beta: Array) -> Array | None:
+        """One step (88) that lowers F, with more damping where it must: the sums of squares after it, or None."""
+        here, before = self.parameters.copy(), self._height(squares, decay, beta)
+        slope = np.ascontiguousarray(matrix[: len(here), len(here)]) + decay * here  # (87)
+        scale = float(total(beta)) / len(beta)
+        while self.damping < MOST:
+            step = self.engine.solve(matrix, decay + self.damping * scale, slope)
+            if step is not None:
+                self.parameters[:] = here - step  # (88)
+                moved = self._squares()
+                if self._height(moved, decay, beta) < before:
+                    self.damping = max(self.damping / LOWER, LEAST)
+                    return moved
+            self.damping *= RAISE
+        self.parameters[:] = here
+        return None
+
+    def _listen(self, matrix: Array, squares: Array, alpha: Array, beta: Array, n: int) -> tuple[Array, Array]:
+        """Return α and β as the evidence has them, and keep that; as they are where the matrix is not positive."""
+        assert self.of is not None
+        found = self.engine.inverse_diagonal(matrix, alpha[self.of])
+        if found is None:
+            return alpha, beta
+        inverse, pivots = found
+        count = np.bincount(self.of)
+        sums = np.bincount(self.of, self.parameters**2)
+        determined = np.clip(count - alpha * np.bincount(self.of, inverse), 1e-6, count)  # (91)
+        gamma = float(total(determined))
+        log = (
+            -0.5 * float(total(beta * squares) + total(alpha * sums))
+            + 0.5 * math.fsum(c * math.log(a) for c, a in zip(count, alpha, strict=True))
+            + 0.5 * n * math.fsum(math.log(b / (2 * math.pi)) for b in beta)
+            - math.fsum(math.log(p) for p in pivots)
+        )  # (90)
+        alpha = np.clip(determined / np.maximum(sums, 1e-300), WEAKEST, STRONGEST)  # (92)
+        beta = np.maximum(n - gamma / len(beta), 1.0) / np.maximum(squares, 1e-300)  # (93)
+        self.evidence = Evidence(log, gamma, alpha, np.sqrt(1 / beta))
+        return alpha, beta
