@@ -24,6 +24,7 @@ Indices = npt.NDArray[np.intp]
 RAISE, LOWER = 4.0, 5.0  # the damping is multiplied or divided by these after a step that failed or succeeded
 LEAST, MOST = 1e-12, 1e10  # of the damping; beyond it no step helps
 FIRST_PRECISION, FIRST_NOISE = 0.1, 10.0  # α and β before the data have spoken
+DEAF = 3  # steps with these: at the start all inputs seem irrelevant, and what is given up then never comes back
 WEAKEST, STRONGEST = 1e-6, 1e8  # of the precisions α
 QUIET = 5  # the steps that must have changed little before the end
 LITTLE = 1e-5  # of the evidence, a row; of the sum of squares, of itself
@@ -113,7 +114,7 @@ class LeastSquares:
         beta = np.full(k, FIRST_NOISE if self.of is not None else 1.0)
         alpha = np.full(0 if self.of is None else int(self.of.max()) + 1, FIRST_PRECISION)
         marks: list[float] = []
-        for _ in range(iterations):
+        for step in range(iterations):
             matrix, squares = self.engine.normal_equations(
                 self.parameters, self.sizes, self.activations, self.rows, self.labels, self.weight, beta, self.n_threads
             )
@@ -121,14 +122,14 @@ class LeastSquares:
             moved = self._step(matrix, total(squares), decay, beta)
             if moved is None:
                 return True
-            if self.of is not None:
+            if self.of is not None and step >= DEAF:
                 alpha, beta = self._listen(matrix, moved, alpha, beta, n)
             mark = self.evidence.log if self.evidence is not None else self._height(moved, decay, beta)
             marks.append(mark)
             if iterated(moved / n):
                 return False
             least = LITTLE * n if self.of is not None else LITTLE * abs(mark)
-            if len(marks) > QUIET and abs(mark - marks[-1 - QUIET]) <= least:
+            if step >= DEAF + QUIET and abs(mark - marks[-1 - QUIET]) <= least:
                 return True
         return False
 
