@@ -550,7 +550,7 @@ LEAST_SQUARES = {
     "wide": [5, 17, 1],
     "deep": [3, 7, 9, 2],
     "linear": [4, 3],
-    "several": [30, 40, 5],
+    "several": [6, 9, 5],
 }
 
 

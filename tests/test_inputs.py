@@ -407,7 +407,10 @@ def test_rows_of_unequal_length():
 def test_masked_values_are_refused():
     """NumPy would return what is below the mask."""
     X = np.ma.array(np.ones((4, 2)), mask=[[0, 0], [0, 1], [0, 0], [0, 0]])
-    net, model = chainrule.Network([2, 3, 1]), chainrule.Regressor(hidden_layer_sizes=(3,), max_iter=1, tol=0)
+    net, model = (
+        chainrule.Network([2, 3, 1]),
+        chainrule.Regressor(solver="adam", hidden_layer_sizes=(3,), max_iter=1, tol=0),
+    )
     for refused in (
         lambda: net.predict(X),
         lambda: net.loss_and_gradient(X.data, X[:, 1]),

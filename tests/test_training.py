@@ -595,7 +595,7 @@ def test_validation_alone_keeps_the_best_epoch():
         ({"shuffle": None}, "shuffle must be True or False"),
         ({"nesterov": 1}, "nesterov must be True or False"),
         ({"momentum": "x"}, "momentum must be a finite number"),
-        ({"validation": X}, r"validation must be a pair \(X, L\); got ndarray"),
+        ({"validation": X}, r"validation must be a pair \(X, L\), or \(X, L, weights\); got ndarray"),
         ({"validation": (X[:0], L[:0])}, "validation: X has no rows"),
         ({"validation": (X, L[:5])}, "validation: L must have one row"),
         ({"solver": "lbfgs", "max_fun": 0}, "max_fun must be"),

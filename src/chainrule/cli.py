@@ -326,10 +326,9 @@ def _read_for(
         raise data.DataError(
             f"{path}: images of {files.pixels(examples.shape)}; the model learned from {files.pixels(shape)}"
         )
-    if examples.X.shape[1] != network.sizes[0]:
-        raise data.DataError(
-            f"{path}: rows of {examples.X.shape[1]} numbers; the model learned from {network.sizes[0]}"
-        )
+    inputs = network.sizes[0] if isinstance(model, Network) else model.n_features_in_
+    if examples.X.shape[1] != inputs:
+        raise data.DataError(f"{path}: rows of {examples.X.shape[1]} numbers; the model learned from {inputs}")
     return examples
 
 

@@ -1,12 +1,15 @@
-"""`Regressor` and `Classifier`: the network behind scikit-learn's contract.
+"""`Regressor` and `Classifier`: networks behind scikit-learn's contract.
 
-Parameter names and defaults are those of scikit-learn's MLPRegressor and MLPClassifier where the meaning is the same, so
-that replacing one is a change of one line. What differs: inputs, and the targets of regressions, are standardised inside;
-the validation curve holds losses; several outputs, sample and class weights work throughout.
+Without arguments they choose for themselves (solver="auto"): several kinds of networks are cross-fitted, and answer together.
+Parameter names are those of scikit-learn's MLPRegressor and MLPClassifier, and with a solver named its defaults hold, so that
+replacing one is a change of one line. What differs: columns may be of any kind, inputs and the targets of regressions are
+scaled inside; the validation curve holds losses; several outputs, sample and class weights work throughout.
 """
 
 from __future__ import annotations
 
+import os
+import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,8 +24,9 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
-from chainrule import data
+from chainrule import data, ensemble
 from chainrule.data import Scale
+from chainrule.ensemble import Ensemble, Learner, Member, Trial
 from chainrule.functions import (
     ACTIVATIONS,
     ALIASES,
@@ -34,49 +38,65 @@ from chainrule.functions import (
     choose,
     objective,
 )
+from chainrule.inputs import Inputs
 from chainrule.network import Floats, Network
-from chainrule.optimizers import FULL_BATCH, SOLVERS, check_alone, check_dropout
+from chainrule.optimizers import FULL_BATCH, LEAST_SQUARES, SECOND_ORDER, SOLVERS, check_alone, check_dropout
+from chainrule.recipes import Problem, spread_biases
 from chainrule.schedules import SCHEDULES, check_schedule
+from chainrule.tables import read_table
 from chainrule.training import History, Progress, train
 
 Array = npt.NDArray[Any]
 FRACTION = 0.1
 HALF_GREY = 127  # images have something brighter
 PLAIN = (np.dtype(np.float64), np.dtype(np.float32))
+AUTO = "auto"
+DEFAULTS: dict[str, Any] = {  # scikit-learn's, which hold where a solver is named
+    "hidden_layer_sizes": (100,), "activation": "relu", "alpha": 0.0001, "batch_size": 200, "learning_rate": "constant",
+    "learning_rate_init": 0.001, "max_iter": 200, "beta_2": 0.999, "label_smoothing": 0.0, "dropout": 0.0,
+}  # fmt: skip
+OF_A_RECIPE = {  # what a recipe of solver="auto" calls them
+    "hidden_layer_sizes": "hidden", "learning_rate": "schedule", "learning_rate_init": "learning_rate", "max_iter": "epochs",
+    "beta_2": "beta2",
+}  # fmt: skip
 
 
 @dataclass(eq=False, repr=False)
 class _Network(BaseEstimator):  # type: ignore[misc]
-    """A dense network that learns y from X by mini-batch gradient descent with back-propagation.
+    """Dense networks that learn y from X by gradient descent with back-propagation.
 
     Parameters
     ----------
-    hidden_layer_sizes : int or sequence of int, default (100,)
-        Units of each hidden layer.
-    activation : str or sequence of str, default "relu"
+    hidden_layer_sizes : int or sequence of int, default "auto"
+        Units of each hidden layer. Where the solver is named, the default of this and the next ones is scikit-learn's:
+        (100,), relu, alpha 1e-4, batches of 200, a constant rate of 0.001, max_iter 200.
+    activation : str or sequence of str, default "auto"
         Of the hidden layers: identity, sigmoid (or logistic), tanh, relu, softplus, silu, gelu, exp; one for all or one
         each.
-    solver : str, default "adam"
-        adam, adamw, rmsprop, sgd, momentum, nesterov, gradient_descent, rprop, lbfgs, as `train` describes them.
-    alpha : float, default 1e-4
+    solver : str, default "auto"
+        auto: several networks of several kinds, each trained on a part of the rows and judged by the others, which answer
+        together; what else is given holds for all of them. Or one network: by adam, adamw, rmsprop, sgd, momentum, nesterov,
+        gradient_descent, rprop, lbfgs, levenberg_marquardt, bayesian, as `train` describes them. With warm_start, and in
+        `partial_fit`, auto is adam.
+    alpha : float, default "auto"
         Strength of the L2 penalty ½ alpha |W|² / (rows of a batch), as in scikit-learn.
-    batch_size : int or "auto", default "auto"
-        Rows a step; auto: 200, or all where there are fewer.
-    learning_rate : {"constant", "step", "cosine", "onecycle", "invscaling", "adaptive"}, default "constant"
+    batch_size : int, default "auto"
+        Rows a step, or all where there are fewer.
+    learning_rate : {"constant", "step", "cosine", "onecycle", "invscaling", "adaptive"}, default "auto"
         Schedule of the learning rate. step: a tenth of it after every 10 epochs; cosine and onecycle: over the max_iter
         epochs of a `fit`, the one of a `partial_fit`. As in scikit-learn, invscaling and adaptive are of sgd alone, with
         momentum or without.
-    learning_rate_init : float, default 0.001
+    learning_rate_init : float, default "auto"
         Of rprop the length of its first step; unused by lbfgs.
     power_t : float, default 0.5
         Exponent of invscaling.
-    max_iter : int, default 200
+    max_iter : int, default "auto"
         Epochs at the most.
     shuffle : bool, default True
     random_state : int, RandomState or None, default None
         Of the initial values, the shuffling and the split; equal integers give equal bits.
     tol : float, default 1e-4
-        A loss that has not fallen by tol for n_iter_no_change epochs ends the training.
+        A loss that has not fallen by tol for n_iter_no_change epochs ends the training; not that of auto.
     verbose : bool, default False
         Print a line per epoch.
     warm_start : bool, default False
@@ -105,9 +125,9 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         by their size.
     quantile : float, default 0.5
         τ of the quantile loss: the share of the rows whose y is to lie below the prediction.
-    label_smoothing : float, default 0
+    label_smoothing : float, default "auto"
         Of the cross-entropies: this share of each label is spread over all classes.
-    dropout : float or sequence of float, default 0
+    dropout : float or sequence of float, default "auto"
         Share of the values that each step sets to 0, of each hidden layer; or one for what enters each layer, the input
         first. Not of lbfgs, nor are the next three.
     weight_decay : float, optional
@@ -116,29 +136,37 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         The longest gradient of a batch, penalty not counted; a longer one is scaled to this norm.
     max_norm : float, optional
         The longest vector of weights that enters a hidden unit; after each step a longer one is scaled to this norm.
+    ensemble : int, default "auto"
+        How many networks of each kind auto trains: into so many parts the rows are divided.
+    time_limit : float, optional
+        Seconds after which auto trains no further. Without it what is learned does not depend on the machine.
     standardize : bool, default True
-        Scale each column of X, and of the Regressor's y, to mean 0 and deviation 1 inside; y only where output is identity.
+        Scale each column of numbers, and of the Regressor's y, inside: to mean 0 and deviation 1, by auto robustly; y only
+        where output is identity.
     dtype : {"float32", "float64"}, default "float32"
         Of the network.
-    n_threads : int, default 1
-        The result does not depend on it.
+    n_threads : int, optional
+        The result does not depend on it. Default: 1, for auto all cores that the process may use.
     engine : {"native", "reference"}, optional
 
     Notes
     -----
+    Columns of X may hold numbers, booleans, dates or text, which are categories; None, NaN and such words as "NA" are missing
+    values. A category that was not there before, and a value that is missing where none was, are answered all the same.
+
     An ndarray of uint8 that reaches beyond 127 is taken as images: grey levels 0..255, which enter as 0..1 and are not
     standardised. Anything else, uint8 columns of a frame included, is taken as numbers.
     """
 
-    hidden_layer_sizes: int | Sequence[int] = (100,)
-    activation: str | Sequence[str] = "relu"
-    solver: str = "adam"
-    alpha: float = 0.0001
-    batch_size: int | str = "auto"
-    learning_rate: str = "constant"
-    learning_rate_init: float = 0.001
+    hidden_layer_sizes: int | Sequence[int] | str = AUTO
+    activation: str | Sequence[str] = AUTO
+    solver: str = AUTO
+    alpha: float | str = AUTO
+    batch_size: int | str = AUTO
+    learning_rate: str = AUTO
+    learning_rate_init: float | str = AUTO
     power_t: float = 0.5
-    max_iter: int = 200
+    max_iter: int | str = AUTO
     shuffle: bool = True
     random_state: Any = None
     tol: float = 1e-4
@@ -149,7 +177,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
     early_stopping: bool = False
     validation_fraction: float = FRACTION
     beta_1: float = 0.9
-    beta_2: float = 0.999
+    beta_2: float | str = AUTO
     epsilon: float = 1e-8
     n_iter_no_change: int = 10
     max_fun: int = 15000
@@ -157,14 +185,16 @@ class _Network(BaseEstimator):  # type: ignore[misc]
     output: str = "auto"
     delta: float = 1.0
     quantile: float = 0.5
-    label_smoothing: float = 0.0
-    dropout: float | Sequence[float] = 0.0
+    label_smoothing: float | str = AUTO
+    dropout: float | Sequence[float] | str = AUTO
     weight_decay: float | None = None
     clip: float | None = None
     max_norm: float | None = None
+    ensemble: int | str = AUTO
+    time_limit: float | None = None
     standardize: bool = True
     dtype: str = "float32"
-    n_threads: int = 1
+    n_threads: int | None = None
     engine: str | None = None
 
     def fit(
@@ -194,33 +224,66 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val go together; got one without the other")
         go_on = self.warm_start and hasattr(self, "network_")
-        rows, labels, weight = self._examples(X, y, sample_weight, first=not go_on)
+        started = time.perf_counter()
+        table, labels, weight = self._examples(X, y, sample_weight, first=not go_on)
         validation = None
         if X_val is not None:
             targets = self._check_targets(y_val, "y_val")
-            validation = (self._rows(X_val, "X_val"), self._labels(targets, "y_val"))
+            validation = (self._table(X_val, "X_val"), self._labels(targets, "y_val"))
             check_consistent_length(*validation)
+        if self._solver == AUTO:
+            self._fit_auto(table, labels, weight, validation, started)
+            return self
+        rows = self._encoded(table)
+        if validation is not None:
+            validation = (self._encoded(validation[0]), validation[1])
         elif self.early_stopping:
             rows, labels, weight, validation = self._split(rows, labels, weight)
         if go_on:
             self._check_same_network()
         else:
-            self._start(labels)
-        self._train(rows, labels, weight, int(self.max_iter), validation)
-        if self.history_.ending == "finished" and self.history_.epochs >= self.max_iter and self.tol > 0:
+            self._start(labels, rows.shape[1])
+        self._train(rows, labels, weight, int(self._of("max_iter")), validation)
+        if self.history_.ending == "finished" and self.history_.epochs >= self._of("max_iter") and self.tol > 0:
             warnings.warn(
-                f"max_iter={self.max_iter} epochs were run and the loss still falls by more than tol={self.tol}: "
+                f"max_iter={self._of('max_iter')} epochs were run and the loss still falls by more than tol={self.tol}: "
                 f"raise max_iter, or set early_stopping=True",
                 ConvergenceWarning,
                 stacklevel=2,
             )
         return self
 
+    @property
+    def _solver(self) -> str:
+        """The solver that `fit` uses: auto has no network to go on from."""
+        return "adam" if self.solver == AUTO and self.warm_start else self.solver
+
+    def _of(self, name: str) -> Any:
+        """Return a parameter of a named solver: as it was given, or scikit-learn's default."""
+        value = getattr(self, name)
+        return DEFAULTS[name] if isinstance(value, str) and value == AUTO else value
+
+    def _given(self, name: str) -> bool:
+        value = getattr(self, name)
+        return value is not None and not (isinstance(value, str) and value == AUTO)
+
+    @property
+    def _threads(self) -> int:
+        """As many as were asked for; of auto by default all cores that the process may use."""
+        if self.n_threads is not None:
+            return self.n_threads
+        if self._solver != AUTO:
+            return 1
+        told = os.environ.get("OMP_NUM_THREADS", "")  # joblib's workers are told how many are theirs
+        return int(told) if told.isdigit() and int(told) else len(os.sched_getaffinity(0))
+
     def check_parameters(self) -> None:
         """Refuse parameters of a wrong kind or out of range, by their own names."""
-        for name in ("max_iter", "n_iter_no_change", "max_fun"):
-            data.check_integer(name, getattr(self, name), 1, 2**31)
-        data.check_threads(self.n_threads)
+        for name in ("max_iter", "n_iter_no_change", "max_fun", "batch_size", "ensemble"):
+            if self._given(name):
+                data.check_integer(name, getattr(self, name), 2 if name == "ensemble" else 1, 2**62)
+        if self.n_threads is not None:
+            data.check_threads(self.n_threads)
         if isinstance(self.random_state, int | np.integer):
             data.check_integer("random_state", self.random_state, 0, 2**32 - 1)
         for name, top, ends in (
@@ -228,20 +291,20 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             ("tol", np.inf, "[)"), ("epsilon", np.inf, "()"), ("momentum", 1, "[)"), ("beta_1", 1, "[)"),
             ("beta_2", 1, "[)"), ("validation_fraction", 1, "()"), ("delta", np.inf, "()"), ("quantile", 1, "()"),
             ("label_smoothing", 1, "[)"), ("weight_decay", np.inf, "[)"), ("clip", np.inf, "()"),
-            ("max_norm", np.inf, "()"),
+            ("max_norm", np.inf, "()"), ("time_limit", np.inf, "()"),
         ):  # fmt: skip
-            if getattr(self, name) is not None or name not in ("weight_decay", "clip", "max_norm"):
+            if self._given(name) or name not in (*DEFAULTS, "weight_decay", "clip", "max_norm", "time_limit"):
                 data.check_number(name, getattr(self, name), 0, top, ends)
         for name in ("shuffle", "verbose", "warm_start", "nesterovs_momentum", "early_stopping", "standardize"):
             data.check_flag(name, getattr(self, name))
         hidden = self._hidden()
         self._activations(len(hidden))
         check_alone(
-            choose("solver", self.solver, SOLVERS), dropout=check_dropout(self.dropout, len(hidden) + 1), clip=self.clip,
-            max_norm=self.max_norm, weight_decay=self.weight_decay,
+            choose("solver", self.solver, (AUTO, *SOLVERS)), dropout=check_dropout(self._of("dropout"), len(hidden) + 1),
+            clip=self.clip, max_norm=self.max_norm, weight_decay=self.weight_decay,
         )  # fmt: skip
-        choose("learning_rate", self.learning_rate, SCHEDULES)
-        check_schedule("learning_rate", self._schedule(), self.solver)
+        choose("learning_rate", self._of("learning_rate"), SCHEDULES)
+        check_schedule("learning_rate", self._schedule(), self._solver)
         loss = LOSS_ALIASES.get(self.loss, self.loss) if isinstance(self.loss, str) else None
         if loss in LOSSES and loss not in self._losses:
             raise ValueError(
@@ -251,11 +314,9 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         choose("loss", self.loss, ("auto", *self._losses), LOSS_ALIASES)
         choose("output", self.output, ("auto", *OUTPUTS), ALIASES)
         choose("dtype", self.dtype, ("float32", "float64"))
-        if self.batch_size != "auto":
-            data.check_integer("batch_size", self.batch_size, 1, 2**62)
 
     def _hidden(self) -> list[int]:
-        hidden = self.hidden_layer_sizes
+        hidden = self._of("hidden_layer_sizes")
         if not isinstance(hidden, int | np.integer | Sequence | np.ndarray) or isinstance(hidden, str):
             raise ValueError(f"hidden_layer_sizes must be whole numbers, as 100 or (64, 32); got {hidden!r}")
         sizes = [hidden] if isinstance(hidden, int | np.integer) else list(hidden)
@@ -263,7 +324,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
 
     def _activations(self, hidden: int) -> list[str]:
         """Return the name of each hidden layer's activation."""
-        given = self.activation
+        given = self._of("activation")
         if isinstance(given, str) or not isinstance(given, Sequence | np.ndarray):
             return [choose("activation", given, ACTIVATIONS, ALIASES)] * hidden
         if len(given) != hidden:
@@ -274,8 +335,9 @@ class _Network(BaseEstimator):  # type: ignore[misc]
 
     def _schedule(self) -> str:
         """Return the schedule that is used: as in scikit-learn, invscaling and adaptive are of sgd alone."""
-        theirs = self.learning_rate in ("invscaling", "adaptive") and self.solver not in ("sgd", "momentum", "nesterov")
-        return "constant" if theirs else self.learning_rate
+        name: str = self._of("learning_rate")
+        theirs = name in ("invscaling", "adaptive") and self._solver not in ("sgd", "momentum", "nesterov")
+        return "constant" if theirs else name
 
     def _check_same_network(self) -> None:
         """Refuse to go on from a network that the parameters no longer describe."""
@@ -310,28 +372,43 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         weight = self._weights(targets, weight)
         if first:
             self.grey_ = isinstance(X, np.ndarray) and X.dtype == np.uint8 and X.size > 0 and X.max() > HALF_GREY
-            self.scale_ = Scale.of(checked, weight) if self.standardize and not self.grey_ else None
+            table = self._learn_inputs(checked, weight)
             self._learn_targets(targets, weight, classes)
-        return self._scaled(checked), self._labels(targets), weight
+        else:
+            table = self._read(checked)
+        return table, self._labels(targets), weight
 
-    def _checked(self, X: Any, reset: bool, name: str = "X") -> Array:
-        """X as numbers (n, d); an error names the row and the column, where scikit-learn's would not."""
+    def _learn_inputs(self, checked: Any, weight: Array | None) -> Array:
+        """Learn the columns; they are None where the rows enter as they are."""
+        self.inputs_: Inputs | None = None
+        if self.grey_:
+            return checked  # type: ignore[no-any-return]
+        table, columns = read_table(checked, "X")
+        plain = isinstance(checked, np.ndarray) and checked.dtype.kind in "fiub" and not np.isnan(table).any()
+        if plain and not self.standardize:
+            return checked if checked.dtype in PLAIN else table
+        scaling = "none" if not self.standardize else "robust" if self._solver == AUTO else "standard"
+        self.inputs_ = Inputs.learn(columns, table, scaling, weight)
+        return table
+
+    def _checked(self, X: Any, reset: bool, name: str = "X") -> Any:
+        """X as an array (n, d), or a frame; scikit-learn's checks of its shape, its columns' names and their number."""
         if not reset and self._plain(X):
-            return X  # type: ignore[no-any-return]
+            return X
         data.check_unmasked(X, name)
+        if hasattr(X, "columns") and not isinstance(X, np.ndarray):
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            if not len(X) or not len(X.columns):
+                raise ValueError(
+                    f"{name} has {len(X)} rows and {len(X.columns)} columns; at least one of each is needed"
+                )
+            return X
         try:
-            checked: Array = validate_data(
-                self, X, dtype=[np.float64, np.float32, np.uint8], ensure_all_finite=False, reset=reset
-            )
+            return validate_data(self, X, dtype=None, ensure_all_finite=False, reset=reset)
         except ValueError as error:
-            if "could not convert string" in str(error):
-                data.as_numbers(np.asarray(X, dtype=object), name)
             if "inhomogeneous" in str(error):
                 data.as_numbers(X, name)
             raise
-        names = getattr(self, "feature_names_in_", None)
-        data.check_finite(checked, name, None if names is None else [repr(column) for column in names])
-        return checked
 
     def _plain(self, X: Any) -> bool:
         """Whether X is a few rows with nothing to say against: scikit-learn's checks take ten times as long as they do."""
@@ -345,15 +422,26 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             and bool(np.isfinite(X).all())
         )
 
-    def _rows(self, X: Any, name: str = "X") -> Array:
-        return self._scaled(self._checked(X, reset=False, name=name))
+    def _read(self, checked: Any, name: str = "X") -> Array:
+        """Return the table of checked rows: numbers, as the inputs or the network take them."""
+        if self.inputs_ is not None:
+            if self.inputs_.plain and isinstance(checked, np.ndarray) and checked.dtype in PLAIN:
+                return checked
+            return read_table(checked, name, self.inputs_.columns)[0]
+        if self.grey_ and checked.dtype == np.uint8:
+            return checked  # type: ignore[no-any-return]
+        table, columns = read_table(checked, name)
+        data.check_finite(table, name)
+        if {column.kind for column in columns} - {"number", "boolean"}:
+            raise data.DataError(f"{name} must hold numbers, as what was learned from")
+        return checked if isinstance(checked, np.ndarray) and checked.dtype in PLAIN else table
 
-    def _scaled(self, checked: Array) -> Array:
-        if self.grey_:
-            return checked
-        if self.scale_ is not None:
-            return self.scale_.apply(checked, self.dtype)
-        return checked.astype(self.dtype) if checked.dtype == np.uint8 else checked
+    def _table(self, X: Any, name: str = "X") -> Array:
+        return self._read(self._checked(X, reset=False, name=name), name)
+
+    def _encoded(self, table: Array) -> Array:
+        """Return what one network, of a named solver, is given."""
+        return table if self.inputs_ is None else self.inputs_.encode(table, 0, self.dtype)
 
     def _split(
         self, rows: Array, labels: Floats, weight: Array | None
@@ -364,16 +452,26 @@ class _Network(BaseEstimator):  # type: ignore[misc]
     def example(self, x: npt.ArrayLike, l: Any) -> tuple[Floats, Floats, str]:
         """One row and its target as the network sees them, (d,) and (k,), and in words what was done to them."""
         check_is_fitted(self)
-        own = data.as_rows(np.asarray(x).reshape(1, -1), "x", self.n_features_in_, np.dtype(np.float64))
+        row = np.asarray(x)
+        if row.dtype.kind not in "fiubO":
+            row = np.asarray(x, dtype=object)
+        own = row.reshape(1, -1)
+        if own.shape[1] != self.n_features_in_:
+            raise data.DataError(f"x must have {self.n_features_in_} values, as a row of X; got {own.shape[1]}")
         target = self._check_targets([l], "l")
-        rows, labels = self._scaled(own), self._labels(target, "l")
+        table, labels = self._read(own, "x"), self._labels(target, "l")
         if self.grey_:
-            return rows[0], labels[0], ""
+            return table[0], labels[0], ""
+        member = self.ensemble_.members[0]
+        rows = table if self.inputs_ is None else self.inputs_.encode(table, member.bins, self.network_.dtype.name)
         names = getattr(self, "feature_names_in_", [f"x{i}" for i in range(own.shape[1])])
-        shown = [f"{name} = {value:g}" for name, value in zip(names, own[0], strict=True)]
+        shown = [
+            f"{name} = {value:g}" if isinstance(value, int | float | np.number) else f"{name} = {value}"
+            for name, value in zip(names, own[0], strict=True)
+        ]
         given = ", ".join(shown if len(shown) <= 8 else [*shown[:4], "...", *shown[-3:]]) + f"; l = {l}"
         both = " and l" if getattr(self, "target_scale_", None) is not None else ""
-        scaled = f" x{both} below are these, standardised." if self.scale_ is not None else ""
+        scaled = f" x{both} below are these, standardised." if self.inputs_ is not None else ""
         return rows[0], labels[0], f"Given: {given}.{scaled}"
 
     # ---- training ----
@@ -383,18 +481,23 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             return int(self.random_state)
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
-    def _start(self, labels: Floats) -> None:
+    def _start(self, labels: Floats, inputs: int) -> None:
         seed = self._seed()
         outputs = labels.shape[1] * LOSSES[self.loss_name_].per_label
-        objective(self.loss_name_, self.out_activation_, outputs, label_smoothing=self.label_smoothing)  # or no network
+        objective(
+            self.loss_name_, self.out_activation_, outputs, label_smoothing=self._of("label_smoothing")
+        )  # or no network
         self.network_ = Network(
-            [self.n_features_in_, *self._hidden(), outputs],
-            activation=self.activation,
+            [inputs, *self._hidden(), outputs],
+            activation=self._of("activation"),
             output=self.out_activation_,
             seed=seed,
             dtype=self.dtype,
             engine=self.engine,
         )
+        if self._solver in LEAST_SQUARES:
+            spread_biases(self.network_, seed)
+        self.ensemble_ = Ensemble(self.inputs_, [Member(self.network_)])
         self.history_ = History()
         self._seed_ = seed
 
@@ -407,7 +510,8 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         validation: tuple[Array, Floats] | None,
         patient: bool = True,
     ) -> None:
-        batch = min(200 if self.batch_size == "auto" else int(self.batch_size), len(rows))
+        batch = min(int(self._of("batch_size")), len(rows))
+        solver = "adam" if self.solver == AUTO else self.solver
         before = self.history_
         stops = patient and (self.tol > 0 or self.early_stopping)
         watched = self.early_stopping and validation is not None
@@ -416,38 +520,39 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             rows,
             labels,
             loss=self.loss_name_,
-            solver=self.solver,
+            solver=solver,
             batch_size=batch,
-            learning_rate=self.learning_rate_init,
+            learning_rate=self._of("learning_rate_init"),
             epochs=epochs,
             momentum=self.momentum,
             nesterov=self.nesterovs_momentum,
             beta1=self.beta_1,
-            beta2=None if self.solver == "rmsprop" else self.beta_2,
+            beta2=None if solver == "rmsprop" else self._of("beta_2"),
             epsilon=self.epsilon,
-            l2=self.alpha / (len(rows) if self.solver in FULL_BATCH else batch) / self._mean_weight,
+            l2=0.0 if solver == "bayesian"
+            else self._of("alpha") / (len(rows) if solver in FULL_BATCH else batch) / self._mean_weight,
             delta=self.delta,
             quantile=self.quantile,
-            label_smoothing=self.label_smoothing,
+            label_smoothing=self._of("label_smoothing"),
             weight_decay=self.weight_decay,
             clip=self.clip,
             max_norm=self.max_norm,
-            dropout=self.dropout,
+            dropout=self._of("dropout"),
             schedule=self._schedule(),
             power_t=self.power_t,
             sample_weight=weight,
             shuffle=self.shuffle,
             seed=self._seed_,
-            n_threads=self.n_threads,
+            n_threads=1 if self.n_threads is None else self.n_threads,
             validation=validation,
             watch="validation" if watched else "loss",
-            patience=self.n_iter_no_change if stops and (watched or self.solver != "lbfgs") else None,
+            patience=self.n_iter_no_change if stops and (watched or solver not in SECOND_ORDER) else None,
             tol=self.tol,
             max_fun=self.max_fun,
             callback=Progress(epochs, len(rows)) if self.verbose else None,
-            state=before.state if self.solver == getattr(self, "_solver", None) else None,
-        )
-        self._solver = self.solver
+            state=before.state if solver == getattr(self, "_learned_by", None) else None,
+        )  # fmt: skip
+        self._learned_by = solver
         history.loss = before.loss + history.loss
         history.validation = before.validation + history.validation
         history.rate = before.rate + history.rate
@@ -464,15 +569,93 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         self.n_iter_ = history.epochs
         self.n_layers_, self.n_outputs_ = len(network.sizes), network.sizes[-1] // LOSSES[self.loss_name_].per_label
 
+    def _fit_auto(
+        self,
+        table: Array,
+        labels: Floats,
+        weight: Array | None,
+        validation: tuple[Array, Floats] | None,
+        started: float,
+    ) -> None:
+        """Cross-fit the recipes for the table; the network of the largest share stands for the ensemble."""
+        self._seed_ = self._seed()
+        objective(
+            self.loss_name_, self.out_activation_, labels.shape[1] * LOSSES[self.loss_name_].per_label,
+            label_smoothing=self._of("label_smoothing"),
+        )  # fmt: skip
+        constants = {"delta": self.delta, "quantile": self.quantile}
+        problem = Problem(
+            self.loss_name_, self.out_activation_, labels.shape[1], constants, self.engine, self.dtype, self.clip,
+            self.max_norm, self._mean_weight,
+        )  # fmt: skip
+        learner = Learner(
+            problem, self.inputs_, table, labels, weight, self._seed_, self._threads,
+            np.inf if self.time_limit is None else started + self.time_limit, print if self.verbose else None,
+        )  # fmt: skip
+        fixed = {OF_A_RECIPE.get(name, name): getattr(self, name) for name in DEFAULTS if self._given(name)}
+        if self.weight_decay is not None:
+            fixed["weight_decay"] = self.weight_decay
+        if "hidden" in fixed:
+            fixed["hidden"] = tuple(self._hidden())
+        if "activation" in fixed and not isinstance(self.activation, str):
+            fixed["activation"] = tuple(self.activation)
+        parts = None if self.ensemble == AUTO else int(self.ensemble)
+        trials = ensemble.learn(learner, parts, self._strata(labels), fixed, validation)
+        used = sorted((trial for trial in trials if trial.share > 0), key=lambda trial: -trial.share)
+        self.ensemble_ = Ensemble(
+            self.inputs_,
+            [Member(network, t.recipe.bins, t.share / len(t.networks)) for t in used for network in t.networks],
+        )
+        self.network_, self.history_ = used[0].made[0].network, used[0].made[0].history
+        if learner.stopped.is_set():
+            self.history_.ending = "interrupted"
+            warnings.warn(
+                "training was interrupted; the networks that were trained by then answer", UserWarning, stacklevel=3
+            )
+        self.seconds_ = time.perf_counter() - started
+        self._describe_history()
+        self._describe_trials(trials)
+
+    def _describe_trials(self, trials: list[Trial]) -> None:
+        self.choice_: list[dict[str, Any]] = [
+            {"recipe": str(t.recipe), "networks": len(t.networks), "loss": t.loss, "share": t.share} for t in trials
+        ]
+
+    def summary(self) -> str:
+        """Return in a line what `fit` chose and why."""
+        check_is_fitted(self)
+        if not hasattr(self, "choice_"):
+            return f"{self.network_.name} by {self._learned_by}, {self.n_iter_} epochs, as it was asked for"
+        used = sorted((c for c in self.choice_ if c["share"] > 0), key=lambda c: -c["share"])
+        parts = ", ".join(f"{100 * c['share']:.0f} % {c['networks']} x {c['recipe']}" for c in used)
+        losses = ", ".join(f"{c['recipe']} {c['loss']:.4g}" for c in self.choice_)
+        return f"{parts}; mean loss on rows not learned from: {losses}; {self.seconds_:.1f} s"
+
     def _partial_fit(
         self, X: Any, y: Any, sample_weight: npt.ArrayLike | None, classes: npt.ArrayLike | None = None
     ) -> Self:
         self.check_parameters()
         first = not hasattr(self, "network_")
-        rows, labels, weight = self._examples(X, y, sample_weight, first, classes)
+        table, labels, weight = self._examples(X, y, sample_weight, first, classes)
+        if not first and len(self.ensemble_.members) > 1:
+            return self._go_on(table, labels, weight)
+        rows = self._encoded(table)
         if first:
-            self._start(labels)
+            self._start(labels, rows.shape[1])
         self._train(rows, labels, weight, 1, None, patient=False)
+        return self
+
+    def _go_on(self, table: Array, labels: Floats, weight: Array | None) -> Self:
+        """Run one epoch with each network of an ensemble."""
+        best, history = self.network_, self.history_
+        for member in self.ensemble_.members:
+            self.network_, self.history_ = member.network, History()
+            self._train(self.ensemble_.encode(table, member), labels, weight, 1, None, patient=False)
+        history.loss += self.history_.loss
+        history.rate += self.history_.rate
+        history.seconds += self.history_.seconds
+        self.network_, self.history_ = best, history
+        self._describe_history()
         return self
 
     def _check_fitted(self) -> None:
@@ -481,7 +664,12 @@ class _Network(BaseEstimator):  # type: ignore[misc]
 
     def _outputs(self, X: Any) -> Floats:
         self._check_fitted()
-        return self.network_.predict(self._rows(X), n_threads=self.n_threads)
+        return self.ensemble_.answer(self._table(X), self.n_threads or 1)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
 
     @property
     def coefs_(self) -> list[Floats]:

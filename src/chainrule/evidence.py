@@ -66,12 +66,18 @@ def check_least_squares(solver: str, aim: Objective) -> None:
         )
 
 
-def groups(sizes: Sequence[int], inputs: Sequence[int] | None = None) -> Indices:
+def group_parameters(sizes: Sequence[int], inputs: Sequence[int] | None = None) -> Indices:
     """Return the group of each parameter: one for the weights of each input, of each later layer, and of each layer's biases.
 
-    `inputs` names the group of each input, 0 and up, where several belong together.
+    `inputs` has the group of each input, 0 and up, where several belong together.
     """
     of_input = np.arange(sizes[0]) if inputs is None else np.asarray(inputs)
+    if (
+        of_input.shape != (sizes[0],)
+        or of_input.dtype.kind not in "iu"
+        or set(of_input) != set(range(of_input.max() + 1))
+    ):
+        raise ValueError(f"groups must have a number for each of the {sizes[0]} inputs, 0 and up, none left out")
     each: list[Indices] = []
     for k, (n_in, n_out) in enumerate(pairwise(sizes)):
         first = int(each[-1][-1]) + 1 if each else 0

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     Model: TypeAlias = Network | Regressor | Classifier
 
-FORMAT = 1
+FORMAT = 2
 OF_THE_RUN = ("n_threads", "verbose", "engine")  # parameters that do not change what was learned: not saved
 KINDS = ("Network", "Regressor", "Classifier")
 
@@ -53,29 +53,37 @@ def save(model: Model, path: str | os.PathLike[str], notes: dict[str, Any] | Non
         raise TypeError(f"model must be a Network, Regressor or Classifier; got {type(model).__name__}")
     if not isinstance(model, Network) and not hasattr(model, "network_"):
         raise ValueError(f"this {kind} has learned nothing yet: call fit before save")
-    network: Network = model if isinstance(model, Network) else model.network_
-    if not np.isfinite(network.parameters).all():
+    networks: list[Network] = [model] if isinstance(model, Network) else [m.network for m in model.ensemble_.members]
+    if not all(np.isfinite(network.parameters).all() for network in networks):
         raise ValueError(
             f"this {kind} holds parameters that are not finite numbers; a model file would not be read again"
         )
     tensors: dict[str, npt.NDArray[Any]] = {}
-    for k, layer in enumerate(network.layers):
-        tensors[f"layers.{k}.weights"] = np.ascontiguousarray(layer.weights)
-        tensors[f"layers.{k}.bias"] = np.ascontiguousarray(layer.bias)
+    for i, network in enumerate(networks):
+        for k, layer in enumerate(network.layers):
+            tensors[f"networks.{i}.layers.{k}.weights"] = np.ascontiguousarray(layer.weights)
+            tensors[f"networks.{i}.layers.{k}.bias"] = np.ascontiguousarray(layer.bias)
     meta: dict[str, Any] = {
         "format": FORMAT,
         "kind": kind,
-        "sizes": list(network.sizes),
-        "activations": list(network.activations),
-        "dtype": network.dtype.name,
-        "seed": network.seed,
+        "networks": [
+            {
+                "sizes": list(network.sizes),
+                "activations": list(network.activations),
+                "dtype": network.dtype.name,
+                "seed": network.seed,
+            }
+            for network in networks
+        ],
         "notes": notes or {},
     }
     if not isinstance(model, Network):
-        for name, scale in (("input", model.scale_), ("target", getattr(model, "target_scale_", None))):
-            if scale is not None:
-                tensors[f"{name}.mean"] = np.atleast_1d(scale.mean)
-                tensors[f"{name}.deviation"] = np.atleast_1d(scale.deviation)
+        scale = getattr(model, "target_scale_", None)
+        if scale is not None:
+            tensors["target.mean"], tensors["target.deviation"] = (
+                np.atleast_1d(scale.mean),
+                np.atleast_1d(scale.deviation),
+            )
         meta["estimator"] = _describe(model)
     replace(Path(path), to_bytes(tensors, {"chainrule": json.dumps(meta, ensure_ascii=False, allow_nan=False)}))
 
@@ -87,6 +95,10 @@ def _describe(model: Regressor | Classifier) -> dict[str, Any]:
         "parameters": {k: v for k, v in parameters.items() if v is not None and k not in OF_THE_RUN},
         "loss": model.loss_name_,
         "grey": bool(model.grey_),
+        "inputs": None if model.inputs_ is None else model.inputs_.to_json(),
+        "members": [{"bins": member.bins, "share": member.share} for member in model.ensemble_.members],
+        "choice": getattr(model, "choice_", None),
+        "seconds": getattr(model, "seconds_", 0.0),
         "features": [str(name) for name in getattr(model, "feature_names_in_", [])],
         "history": {
             "loss": [float(e) for e in model.history_.loss],
@@ -188,22 +200,29 @@ def read(path: str | os.PathLike[str]) -> tuple[Model, dict[str, Any]]:
 def _restore(meta: dict[str, Any], tensors: dict[str, npt.NDArray[Any]]) -> Model:
     if meta["kind"] not in KINDS:
         raise ValueError(f"kind {meta['kind']!r}")
-    activations = meta["activations"]
-    expected = {"layers": sum(n_out * (n_in + 1) for n_in, n_out in pairwise(meta["sizes"]))}
-    held = sum(tensor.size for name, tensor in tensors.items() if name.startswith("layers."))
-    if expected["layers"] != held:  # before memory is taken for what a forged header claims
-        raise ValueError(f"sizes {meta['sizes']} want {expected['layers']} parameters; the file holds {held}")
-    network = Network(meta["sizes"], activations[:-1], activations[-1], seed=meta["seed"], dtype=meta["dtype"])
+    networks = [_restore_network(described, tensors, i) for i, described in enumerate(meta["networks"])]
+    if meta["kind"] == "Network":
+        _nothing_left(tensors)
+        (network,) = networks
+        return network
+    return _restore_estimator(meta, tensors, networks)
+
+
+def _restore_network(described: dict[str, Any], tensors: dict[str, npt.NDArray[Any]], number: int) -> Network:
+    sizes, activations = described["sizes"], described["activations"]
+    expected = sum(n_out * (n_in + 1) for n_in, n_out in pairwise(sizes))
+    held = sum(tensor.size for name, tensor in tensors.items() if name.startswith(f"networks.{number}."))
+    if expected != held:  # before memory is taken for what a forged header claims
+        raise ValueError(f"sizes {sizes} want {expected} parameters; the file holds {held}")
+    network = Network(sizes, activations[:-1], activations[-1], seed=described["seed"], dtype=described["dtype"])
     for k, layer in enumerate(network.layers):
-        for view, name in ((layer.weights, f"layers.{k}.weights"), (layer.bias, f"layers.{k}.bias")):
+        start = f"networks.{number}.layers.{k}"
+        for view, name in ((layer.weights, f"{start}.weights"), (layer.bias, f"{start}.bias")):
             tensor = tensors.pop(name)
             if tensor.shape != view.shape or tensor.dtype != view.dtype or not np.isfinite(tensor).all():
                 raise ValueError(f"{name} is not {view.shape} finite {view.dtype}")
             view[:] = tensor
-    if meta["kind"] == "Network":
-        _nothing_left(tensors)
-        return network
-    return _restore_estimator(meta, tensors, network)
+    return network
 
 
 def _nothing_left(tensors: dict[str, npt.NDArray[Any]]) -> None:
@@ -212,13 +231,16 @@ def _nothing_left(tensors: dict[str, npt.NDArray[Any]]) -> None:
 
 
 def _restore_estimator(
-    meta: dict[str, Any], tensors: dict[str, npt.NDArray[Any]], network: Network
+    meta: dict[str, Any], tensors: dict[str, npt.NDArray[Any]], networks: list[Network]
 ) -> Regressor | Classifier:
     from chainrule.data import Scale
+    from chainrule.ensemble import Ensemble, Member
     from chainrule.estimators import Classifier, Regressor
     from chainrule.functions import LOSSES, check_loss
+    from chainrule.inputs import MOST_BINS, Inputs
     from chainrule.training import History
 
+    network = networks[0]
     described = meta["estimator"]
     known = Regressor if meta["kind"] == "Regressor" else Classifier
     parameters: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in described["parameters"].items()}
@@ -237,8 +259,20 @@ def _restore_estimator(
         return Scale(mean, deviation)
 
     model.network_ = network
-    model.n_features_in_ = network.sizes[0]
-    model.scale_ = scale("input", network.sizes[0])
+    model.inputs_ = None if described["inputs"] is None else Inputs.from_json(described["inputs"])
+    members = [
+        Member(held, int(m["bins"]), float(m["share"])) for held, m in zip(networks, described["members"], strict=True)
+    ]
+    model.ensemble_ = Ensemble(model.inputs_, members)
+    model.n_features_in_ = network.sizes[0] if model.inputs_ is None else len(model.inputs_.columns)
+    for member in members:
+        if not 0 < member.share <= 1 or not 0 <= member.bins <= MOST_BINS or (member.bins and MOST_BINS % member.bins):
+            raise ValueError(f"a network with a share of {member.share} and {member.bins} bins")
+        width = model.n_features_in_ if model.inputs_ is None else model.inputs_.width(member.bins)
+        if member.network.sizes[0] != width or member.network.sizes[-1] != network.sizes[-1]:
+            raise ValueError(f"a network of sizes {member.network.sizes} for {width} inputs")
+    if described["choice"] is not None:
+        model.choice_, model.seconds_ = list(described["choice"]), float(described["seconds"])
     model.grey_ = bool(described["grey"])
     model.loss_name_ = check_loss(described["loss"], network.activations[-1], network.sizes[-1])
     model.out_activation_ = network.activations[-1]
@@ -256,8 +290,8 @@ def _restore_estimator(
     model._describe_history()
     model._seed_ = network.seed
     if described["features"]:
-        if len(described["features"]) != network.sizes[0]:
-            raise ValueError(f"{len(described['features'])} names for {network.sizes[0]} inputs")
+        if len(described["features"]) != model.n_features_in_:
+            raise ValueError(f"{len(described['features'])} names for {model.n_features_in_} inputs")
         model.feature_names_in_ = np.array(described["features"], dtype=object)
     if isinstance(model, Classifier):
         kind = np.dtype(described["class_dtype"])

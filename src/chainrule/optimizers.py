@@ -75,7 +75,8 @@ SOLVERS = (
     "gradient_descent", "sgd", "momentum", "nesterov", "adam", "adamw", "rmsprop", "rprop", "lbfgs",
     "levenberg_marquardt", "bayesian",
 )  # fmt: skip
-SECOND_ORDER = ("lbfgs", "levenberg_marquardt", "bayesian")  # which find the lengths of their steps themselves
+LEAST_SQUARES = ("levenberg_marquardt", "bayesian")
+SECOND_ORDER = ("lbfgs", *LEAST_SQUARES)  # which find the lengths of their steps themselves
 STEPS = {
     "gradient_descent": "descent",
     "sgd": "descent",

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule import data, engines, reference
-from chainrule.evidence import Evidence, LeastSquares, check_least_squares, groups
+from chainrule.evidence import Evidence, LeastSquares, check_least_squares, group_parameters
 from chainrule.functions import Objective, choose, objective
 from chainrule.network import Floats, Network
-from chainrule.optimizers import RATE, RATES, State, settings
+from chainrule.optimizers import LEAST_SQUARES, RATE, RATES, State, settings
 from chainrule.schedules import SCHEDULES, Schedule, check_schedule
 
 SMALLEST_RATE = 1e-6  # an adaptive schedule ends here
@@ -35,7 +35,7 @@ class History:
     loss : list of float
         Training loss of each epoch: the mean over its batches, each before its step, and the L2 penalty after the epoch.
     validation : list of float
-        Loss on the validation set after each epoch, where one was given; without the L2 penalty.
+        Loss on the validation set after each epoch, or at each look, where one was given; without the L2 penalty.
     rate : list of float
         Learning rate of each epoch's first step.
     seconds : list of float
@@ -143,12 +143,14 @@ def train(
     shuffle: bool = True,
     seed: int = 0,
     n_threads: int = 1,
-    validation: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+    validation: tuple[npt.ArrayLike | None, ...] | None = None,
     watch: str | None = None,
     patience: int | None = None,
     tol: float = 1e-4,
     max_fun: int = 15000,
+    groups: Sequence[int] | None = None,
     callback: Callback | None = None,
+    every: int = 1,
     state: State | None = None,
 ) -> History:
     """Train the network in place: m(t+1) = m(t) − α dε/dm, batch after batch.
@@ -211,7 +213,7 @@ def train(
     seed : int, default 0
         Of the shuffling. Equal seeds and settings give equal bits, on any number of threads.
     n_threads : int, default 1
-    validation : (X, L), optional
+    validation : (X, L) or (X, L, weights), optional
         Its loss is in `history.validation`.
     watch : {"validation", "loss"}, optional
         What decides; default: the validation loss where there is a set. The network then ends with the parameters of the
@@ -221,8 +223,13 @@ def train(
     tol : float, default 1e-4
     max_fun : int, default 15000
         Loss evaluations of lbfgs at the most.
+    groups : sequence of int, (d,), optional
+        Of bayesian: inputs of the same number, 0 and up, share a penalty, as those do that were one column of a table.
+        Default: each has its own.
     callback : callable, optional
         Called with the history after each epoch; a true answer ends the training.
+    every : int, default 1
+        Epochs from one look to the next: at the validation set, for the patience, which counts looks, and of the callback.
     state : State, optional
         `history.state` of an earlier call: go on from there.
 
@@ -268,6 +275,7 @@ def train(
     epochs = data.check_integer("epochs", epochs, 0, 2**31)
     n_threads = data.check_threads(n_threads)
     tol = data.check_number("tol", tol, 0, np.inf)
+    every = data.check_integer("every", every, 1, 2**31)
     rates = Schedule(
         choose("schedule", schedule, SCHEDULES),
         _check_rate(learning_rate, solver),
@@ -304,7 +312,7 @@ def train(
                     check[0],
                     check[1],
                     unaltered,
-                    None,
+                    check[2],
                     n_threads,
                 )
             )
@@ -313,10 +321,11 @@ def train(
         return waiting is not None and waiting.exhausted(getattr(history, watched)[-1])
 
     try:
-        if solver in ("levenberg_marquardt", "bayesian"):
+        if solver in LEAST_SQUARES:
             check_least_squares(solver, aim)
+            of = group_parameters(network.sizes, groups) if solver == "bayesian" else None
             history.ending = _least_squares(
-                network, (rows, labels, weight), aim, solver, judge, callback, history, epochs, n_threads
+                network, (rows, labels, weight), aim, of, judge, callback, history, epochs, n_threads
             )
             return history
         if solver == "lbfgs":
@@ -338,9 +347,9 @@ def train(
             raise ValueError("state is that of another solver or network; pass one that the same settings returned")
         asked = not (check is None and waiting is None and callback is None and schedule != "adaptive")
         many = schedule != "constant" and epochs * rates.steps > MOST_RATES
-        count, before = 1 if asked or many else epochs, memory.epochs
+        most, before = every if asked else 1 if many else epochs, memory.epochs
         while history.epochs < epochs and history.ending == "finished":
-            started = time.perf_counter()
+            started, count = time.perf_counter(), min(most, epochs - history.epochs)
             each = rates.rates(history.epochs, count, before)
             losses, ending = engine.run_epochs(
                 network.parameters, network.sizes, network.activations, rows, labels, weight, how, each, memory, count,
@@ -382,14 +391,15 @@ def _hash(parameters: Floats) -> str:
 
 
 def _check_validation(
-    network: Network, validation: tuple[npt.ArrayLike, npt.ArrayLike] | None, loss: str
+    network: Network, validation: tuple[npt.ArrayLike | None, ...] | None, loss: str
 ) -> tuple[npt.NDArray[np.generic], Floats, Floats | None] | None:
     if validation is None:
         return None
-    if not isinstance(validation, tuple | list) or len(validation) != 2:
-        raise ValueError(f"validation must be a pair (X, L); got {type(validation).__name__}")
+    if not isinstance(validation, tuple | list) or len(validation) not in (2, 3):
+        raise ValueError(f"validation must be a pair (X, L), or (X, L, weights); got {type(validation).__name__}")
     try:
-        check = network.examples(*validation, loss=loss)
+        X, L, weight = (*validation, None)[:3]
+        check = network.examples(X, L, weight, loss)  # type: ignore[arg-type]
     except data.DataError as error:
         raise data.DataError(f"validation: {error}") from None
     return check
@@ -458,7 +468,7 @@ def _least_squares(
     network: Network,
     examples: tuple[npt.NDArray[np.generic], Floats, Floats | None],
     aim: Objective,
-    solver: str,
+    of: npt.NDArray[np.intp] | None,
     judge: Callable[[], bool],
     callback: Callback | None,
     history: History,
@@ -472,7 +482,7 @@ def _least_squares(
     problem = LeastSquares(
         engines.load(network.engine), network.parameters.astype(np.float64), network.sizes, network.activations, rows,
         labels.astype(np.float64), None if weight is None else weight.astype(np.float64), n_threads, decay,
-        groups(network.sizes) if solver == "bayesian" else None,
+        of,
     )  # fmt: skip
     started, ending = time.perf_counter(), "finished"
 

@@ -1,0 +1,332 @@
+"""Several networks that answer together: cross-fitted, so that every row is once answered by networks that never saw it.
+
+Each recipe trains one network for each fold, on the other rows. What these answer for the rows of their folds judges the
+recipe by all rows, sets its share in the ensemble, and says how good that will be on new ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from chainrule.data import Array, DataError, Indices
+from chainrule.functions import Objective
+from chainrule.generator import permutation
+from chainrule.inputs import Inputs
+from chainrule.network import Floats, Network
+from chainrule.recipes import TRIAL, Examples, Problem, Recipe, by_batches, by_evidence
+from chainrule.training import History
+
+Doubles = npt.NDArray[np.float64]
+
+FOLDS = 1 << 41  # the random stream of folds: far from those of epochs and of splitting
+ROUNDS = 20  # of choosing shares: each is a multiple of 1 / 20
+GAIN = 1e-3  # by which a recipe's share must lower the loss, of itself
+SMALLEST = 1e-12  # probability whose logarithm is taken
+
+
+class Fold(NamedTuple):
+    """Rows to learn from, and rows set aside, or a validation set of the user's own."""
+
+    kept: Indices
+    aside: Indices
+    own: Callable[[Recipe], Array] | None = None
+
+
+class Check(NamedTuple):
+    """A network at some time in its training: the epoch, its parameters, and its answers for rows it was not given."""
+
+    epoch: int
+    parameters: Floats
+    answers: Doubles
+
+
+class Made(NamedTuple):
+    """A trained network, and how it was on the way."""
+
+    network: Network
+    history: History
+    checks: list[Check]
+
+
+def make_folds(rows: int, count: int, seed: int, classes: Array | None = None) -> list[Fold]:
+    """Return `count` folds whose parts set aside are all rows; of each class alike, where there are classes."""
+    order = permutation(seed, FOLDS, rows)
+    if classes is not None:
+        order = order[np.argsort(classes[order], kind="stable")]
+    number = np.empty(rows, dtype=np.intp)
+    number[order] = np.arange(rows) % count
+    return [Fold(np.flatnonzero(number != k), np.flatnonzero(number == k)) for k in range(count)]
+
+
+@dataclass
+class Member:
+    """A network, the number of bins it was given, and its share in the answer."""
+
+    network: Network
+    bins: int = 0
+    share: float = 1.0
+
+
+@dataclass
+class Ensemble:
+    """The inputs that were learned, and the networks, whose answers are averaged."""
+
+    inputs: Inputs | None  # None: rows enter as they are
+    members: list[Member]
+
+    def encode(self, table: Array, member: Member) -> Array:
+        """Return what a member is given of the rows of a table."""
+        if self.inputs is None:
+            return table
+        return self.inputs.encode(table, member.bins, member.network.dtype.name)
+
+    def answer(self, table: Array, n_threads: int = 1) -> Floats:
+        """Return the mean of the members' outputs for the rows of a table; (n, k)."""
+        encoded: dict[tuple[int, str], Array] = {}
+        total: Floats | None = None
+        for member in self.members:
+            kind = (member.bins, member.network.dtype.name)
+            if kind not in encoded:
+                encoded[kind] = self.encode(table, member)
+            z = member.network.predict(encoded[kind], n_threads=n_threads)
+            if len(self.members) == 1:
+                return z
+            total = member.share * z.astype(np.float64) if total is None else total + member.share * z
+        assert total is not None
+        return total
+
+
+@dataclass
+class Trial:
+    """A recipe, the networks it has made, and what these answer for rows that they have not seen."""
+
+    recipe: Recipe
+    folds: list[Fold] = field(default_factory=list)
+    made: list[Made] = field(default_factory=list)
+    answers: list[Doubles] = field(default_factory=list)
+    loss: float = np.inf
+    share: float = 0.0
+
+    @property
+    def networks(self) -> list[Network]:
+        """Its networks, one a fold."""
+        return [made.network for made in self.made]
+
+    def settle(self, loss_of: Callable[[list[Fold], list[Doubles]], float]) -> None:
+        """Let all its networks be as they were at the time when together they answered best.
+
+        One time for all: the best of each for its own few rows would be chosen by their noise, and seem better than it is.
+        """
+        checks = range(min(len(made.checks) for made in self.made))
+        losses = [loss_of(self.folds, [made.checks[c].answers for made in self.made]) for c in checks]
+        best = int(np.argmin([loss if np.isfinite(loss) else np.inf for loss in losses]))
+        self.loss = losses[best]
+        for network, history, at in self.made:
+            self.answers.append(at[best].answers)
+            network.parameters = at[best].parameters
+            history.best_epoch = at[best].epoch
+            at.clear()
+
+
+@dataclass
+class Learner:
+    """Learns an ensemble from a table and labels: which recipes, and how much of each."""
+
+    problem: Problem
+    inputs: Inputs | None
+    table: Array
+    labels: Floats
+    weight: Doubles | None
+    seed: int
+    n_threads: int
+    deadline: float = np.inf
+    report: Callable[[str], None] | None = None
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.encoded: dict[tuple[int, bool], Array] = {}
+
+    def rows(self, recipe: Recipe) -> Array:
+        """Return the encoded rows, made once for each number of bins."""
+        kind = (recipe.bins, recipe.bayesian)
+        if kind not in self.encoded:
+            dtype = "float64" if recipe.bayesian else self.problem.dtype
+            self.encoded[kind] = (
+                self.table if self.inputs is None else self.inputs.encode(self.table, recipe.bins, dtype)
+            )
+        return self.encoded[kind]
+
+    def late(self, history: History | None = None) -> bool:
+        """Whether training is to end: time is up, or Ctrl-C was pressed."""
+        return self.stopped.is_set() or time.perf_counter() > self.deadline
+
+    def fit_member(self, recipe: Recipe, fold: Fold, number: int) -> Made:
+        """Train one network on a fold's rows, and let it answer for the others."""
+        X, seed = self.rows(recipe), (self.seed + 1_000_003 * number) % 2**63
+        network = self.problem.network(recipe, X.shape[1], seed)
+
+        others = X[fold.aside] if fold.own is None else fold.own(recipe)
+        weight = None if self.weight is None else self.weight[fold.kept]
+        checks: list[Check] = []
+
+        def check(history: History) -> bool:
+            if not recipe.bayesian:
+                checks.append(
+                    Check(history.epochs, network.parameters.copy(), network.predict(others).astype(np.float64))
+                )
+            return self.late()
+
+        history = self.problem.train(
+            network,
+            recipe,
+            X[fold.kept],
+            self.labels[fold.kept],
+            weight if weight is not None and weight.any() else None,
+            seed,
+            None if self.inputs is None else self.inputs.groups(recipe.bins),
+            check,
+        )
+        if not checks:
+            checks.append(Check(history.epochs, network.parameters.copy(), network.predict(others).astype(np.float64)))
+        return Made(network, history, checks)
+
+    def all_of(self, jobs: Sequence[tuple[Recipe, Fold, int]]) -> list[Made | None]:
+        """Train many networks, one a core; None where training diverged, or was not begun before time was up."""
+        done = iter(range(1, len(jobs) + 1))
+
+        def run(job: tuple[Recipe, Fold, int]) -> Made | None:
+            recipe, _, number = job
+            if self.late() and number > 0:
+                return None
+            made = None
+            with contextlib.suppress(FloatingPointError):
+                made = self.fit_member(*job)
+            if self.report is not None:
+                self.report(f"{next(done)}/{len(jobs)}  {recipe}" + ("" if made else ": diverged"))
+            return made
+
+        for recipe, _, _ in jobs:
+            self.rows(recipe)  # before threads ask for it
+        if self.n_threads == 1 or len(jobs) == 1:
+            return [run(job) for job in jobs]
+        with ThreadPoolExecutor(min(self.n_threads, len(jobs))) as pool:
+            running = [pool.submit(run, job) for job in jobs]
+            try:
+                wait(running)
+            except KeyboardInterrupt:  # what was learned is kept
+                self.stopped.set()
+            return [future.result() for future in running]
+
+    def choose_width(self, recipes: list[Recipe], fold: Fold) -> list[Recipe]:
+        """Return the bayesian recipe of the largest evidence for the rows of a fold; none where there is none."""
+        jobs = [
+            (replace(recipe, epochs=min(TRIAL, recipe.epochs)), fold, start) for recipe in recipes for start in (0, 1)
+        ]
+        found = zip((recipe for recipe in recipes for _ in (0, 1)), self.all_of(jobs), strict=True)
+        heard = [(made.history.evidence.log, recipe) for recipe, made in found if made and made.history.evidence]
+        return [max(heard, key=lambda pair: pair[0])[1]] if heard else []
+
+    def cross_fit(self, recipes: list[Recipe], folds: list[Fold]) -> list[Trial]:
+        """Train a network of each recipe for each fold, and judge them by the rows set aside."""
+        jobs = [(recipe, fold, k) for k, fold in enumerate(folds) for recipe in recipes]
+        trials = {recipe: Trial(recipe) for recipe in recipes}
+        for (recipe, fold, _), made in zip(jobs, self.all_of(jobs), strict=True):
+            if made is not None:
+                trials[recipe].folds.append(fold)
+                trials[recipe].made.append(made)
+        return [trial for trial in trials.values() if trial.made]
+
+
+def mean_loss(problem: Problem, Z: Doubles, labels: Floats, weight: Doubles | None) -> float:
+    """Mean loss of answers z (n, k), whose q is found from them."""
+    if problem.loss in ("cross_entropy", "poisson"):
+        q = np.log(np.maximum(Z, SMALLEST))
+    elif problem.loss == "binary_cross_entropy":
+        q = np.log(np.clip(Z, SMALLEST, 1)) - np.log(np.clip(1 - Z, SMALLEST, 1))
+    else:
+        q = Z
+    constants = {"huber": "delta", "quantile": "quantile"}
+    name = constants.get(problem.loss)
+    aim = Objective(problem.loss, (problem.constants[name],) * Z.shape[1] if name else ())
+    each = aim.value(q, Z, labels.astype(np.float64))
+    return float(np.cumsum(each if weight is None else each * weight)[-1]) / len(each)
+
+
+def choose_shares(trials: list[Trial], loss_of: Callable[[list[Fold], list[Doubles]], float]) -> None:
+    """Give each trial its share: one more part, again and again, to the one that lowers the loss most (Caruana 2004)."""
+    finite = [k for k, trial in enumerate(trials) if np.isfinite(trial.loss)]
+    if not finite:
+        raise FloatingPointError("no network learned anything finite; look for outliers in the data, or scale it")
+    folds = max((trials[k].folds for k in finite), key=len)
+    able = [k for k in finite if list(map(id, trials[k].folds)) == list(map(id, folds))]  # judged by the same rows
+    answers = [trial.answers for trial in trials]
+    counts = dict.fromkeys(able, 0)
+    total = [np.zeros_like(z) for z in answers[able[0]]]
+    lowest, best = np.inf, dict(counts)
+    for n in range(1, ROUNDS + 1):
+        losses = [loss_of(folds, [(t + z) / n for t, z in zip(total, answers[k], strict=True)]) for k in able]
+        chosen = able[int(np.argmin(losses))]
+        counts[chosen] += 1
+        total = [t + z for t, z in zip(total, answers[chosen], strict=True)]
+        if n == 1 or min(losses) < lowest - GAIN * abs(lowest):
+            lowest, best = min(losses), dict(counts)
+    for k, count in best.items():
+        trials[k].share = count / sum(best.values())
+
+
+def parts_of(rows: int) -> int:
+    """Return into how many parts so many rows are divided."""
+    return max(2, min(rows, 8 if rows < 3000 else 4))
+
+
+def learn(
+    learner: Learner,
+    parts: int | None,
+    classes: Array | None,
+    fixed: dict[str, Any],
+    validation: Examples | None,
+) -> list[Trial]:
+    """Return the trials of the recipes for a table, each with its share.
+
+    `fixed` has what the user has settled of each recipe; with a validation set every network learns from all rows.
+    """
+    n = len(learner.table)
+    if n < 2 and validation is None:
+        raise DataError(f"X has n_samples={n}, too few to set any aside: name a solver, as solver='lbfgs'")
+    count = min(parts or parts_of(n), n)
+    folds = make_folds(n, count, learner.seed, classes)
+    if validation is not None:
+        given = validation[0]
+
+        def own(recipe: Recipe) -> Array:
+            dtype = "float64" if recipe.bayesian else learner.problem.dtype
+            return given if learner.inputs is None else learner.inputs.encode(given, recipe.bins, dtype)
+
+        folds = [Fold(np.arange(n), np.arange(0), own) for _ in range(count)]
+    rows = len(folds[0].kept)
+    recipes = [replace(recipe, **fixed) for recipe in by_batches(rows, learner.inputs is not None)]
+    if learner.inputs is not None:
+        candidates = by_evidence(rows, learner.inputs.width(), learner.problem, fixed)
+        recipes += learner.choose_width(candidates, folds[0]) if len(candidates) > 1 else candidates
+    trials = learner.cross_fit(list(dict.fromkeys(recipes)), folds)
+
+    def loss_of(ran_folds: list[Fold], answers: list[Doubles]) -> float:
+        if validation is not None:
+            return float(np.mean([mean_loss(learner.problem, z, validation[1], None) for z in answers]))
+        ran = np.concatenate([fold.aside for fold in ran_folds])
+        weight = None if learner.weight is None else learner.weight[ran]
+        return mean_loss(learner.problem, np.concatenate(answers), learner.labels[ran], weight)
+
+    for trial in trials:
+        trial.settle(loss_of)
+    choose_shares(trials, loss_of)
+    return trials

@@ -1,0 +1,200 @@
+"""The columns of a table, and what a network is given of them: learned from the rows of a `fit`, kept with the model.
+
+A table is (n, d) of float64: numbers as they are, 0 and 1 for booleans, days since 1970 for dates, the place in `classes` for
+categories, −1 for one that was not there before; NaN is a missing value. An encoding is float32 (n, width): numbers
+scaled, each column of many values also as shares of bins, categories a column a class.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from chainrule.data import Array, Scale
+
+Doubles = npt.NDArray[np.float64]
+
+KINDS = ("number", "boolean", "date", "category")
+NORMAL = 1.349  # the quartiles of a normal distribution lie that many deviations apart
+FAR = 3.0  # deviations from which on outliers are drawn in
+DAY, WEEK, YEAR = 1.0, 7.0, 365.2425  # the periods of dates, in days
+MONDAY = 4.0  # 1970-01-05
+MOST_BINS = 64  # a number of bins divides it
+MOST_CLASSES = 64  # of a category that have a column of their own; rarer ones share none
+
+
+@dataclass
+class Column:
+    """What was learned of one column."""
+
+    name: str
+    kind: str
+    center: float = 0.0
+    scale: float = 1.0
+    robust: bool = False  # outliers are drawn in, and so is what lies beyond
+    missing: bool = False  # some values were: then whether one is, is an input of its own
+    quantiles: list[float] = field(default_factory=list)  # MOST_BINS + 1 of a number, from the least to the largest
+    values: list[float] = field(default_factory=list)  # of a number, where there are no more than so many
+    periods: list[float] = field(default_factory=list)  # of a date
+    classes: list[Any] = field(default_factory=list)  # of a category, or of a boolean that was text
+
+    def edges(self, bins: int) -> Doubles:
+        """Return the edges of at most so many bins: of equal numbers of rows, or from each value to the next."""
+        if 0 < len(self.values) <= bins + 1:
+            return np.array(self.values)
+        return np.unique(self.quantiles[:: MOST_BINS // bins]) if bins and self.quantiles else np.zeros(0)
+
+    def width(self, bins: int) -> int:
+        """Return how many inputs the column becomes."""
+        if self.kind == "category":
+            return min(len(self.classes), MOST_CLASSES) + self.missing
+        shares = len(self.edges(bins)) - 1
+        return 1 + 2 * len(self.periods) + (shares if shares > 1 else 0) + self.missing
+
+    def encode(self, x: Doubles, bins: int) -> Iterable[Doubles]:
+        """Yield the inputs (n, some) that the values x (n,) of the table become."""
+        gone = np.isnan(x)
+        if self.kind == "category":
+            yield (x[:, None] == np.arange(min(len(self.classes), MOST_CLASSES))).astype(np.float64)
+        else:
+            known = np.where(gone, self.center, x)
+            z = (known - self.center) / self.scale
+            yield (_draw_in(z) if self.robust else z)[:, None]
+            for period in self.periods:
+                turn = 2 * math.pi * (known - MONDAY) / period
+                yield np.where(gone[:, None], 0.0, np.stack([np.cos(turn), np.sin(turn)], axis=1))
+            edges = self.edges(bins)
+            if len(edges) > 2:  # of one bin the share is the number again
+                share = np.clip((known[:, None] - edges[:-1]) / np.diff(edges), 0, 1) - 0.5
+                yield np.where(gone[:, None], 0.0, share)
+        if self.missing:
+            yield gone[:, None].astype(np.float64)
+
+
+@dataclass
+class Inputs:
+    """The columns that were learned from, and which of them say something."""
+
+    columns: list[Column]
+    used: list[int]  # those that become inputs
+
+    def __post_init__(self) -> None:
+        used = [self.columns[j] for j in self.used]
+        # Numbers alone, as most tables are, are scaled at once.
+        self.plain = len(used) == len(self.columns) and not any(
+            column.robust or column.missing or column.kind not in ("number", "boolean") for column in used
+        )
+        self.center = np.array([column.center for column in used])
+        self.scale = np.array([column.scale for column in used])
+
+    @classmethod
+    def learn(cls, columns: list[Column], table: Doubles, scaling: str, weight: Doubles | None = None) -> Self:
+        """Learn scales and bins from the rows of a table; `columns` has the names, the kinds and the classes.
+
+        Scaling is robust: by median and quartiles, outliers drawn in, and columns left out that are constant or equal to one
+        before; standard: by mean and deviation; or none.
+        """
+        robust = scaling == "robust"
+        whole = Scale.of(table, weight) if scaling == "standard" and not np.isnan(table).any() else None
+        used: list[int] = []
+        seen: dict[bytes, int] = {}
+        for j, column in enumerate(columns):
+            x = table[:, j]
+            gone = np.isnan(x)
+            column.missing = bool(gone.any()) and not gone.all()
+            known = x[~gone] if gone.any() else x
+            constant = not len(known) or (known.min() == known.max() and not column.missing)
+            if constant and len(known) and column.kind != "category":
+                column.center = float(known[0])
+            if robust and (constant or seen.setdefault(np.ascontiguousarray(x).tobytes(), j) != j):
+                continue
+            used.append(j)
+            if column.kind == "category" or not len(known):
+                continue
+            if robust:
+                column.center, column.scale = _robust(known)
+            elif whole is not None:
+                column.center, column.scale = float(whole.mean[j]), float(whole.deviation[j])
+            elif scaling == "standard":
+                column.center, column.scale = _standard(known, None if weight is None else weight[~gone])
+            column.robust = robust and column.kind != "boolean"
+            if column.kind == "date":
+                column.periods = _periods(known)
+            if robust and column.kind != "boolean":
+                column.quantiles = np.quantile(known, np.linspace(0, 1, MOST_BINS + 1)).tolist()
+                values = np.unique(known)
+                column.values = values.tolist() if len(values) <= MOST_BINS + 1 else []
+        return cls(columns, used or [0])
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all columns."""
+        return [column.name for column in self.columns]
+
+    def width(self, bins: int = 0) -> int:
+        """Return how many inputs a network has."""
+        return sum(self.columns[j].width(bins) for j in self.used)
+
+    def groups(self, bins: int = 0) -> list[int]:
+        """Return the number of the column, of those used, that each input comes from."""
+        return [g for g, j in enumerate(self.used) for _ in range(self.columns[j].width(bins))]
+
+    def encode(self, table: Array, bins: int = 0, dtype: str = "float32") -> Array:
+        """Return what a network is given of a table: (n, width)."""
+        if self.plain and not bins and not np.isnan(table).any():
+            return ((table - self.center) / self.scale).astype(dtype)  # type: ignore[no-any-return]
+        parts = [part for j in self.used for part in self.columns[j].encode(table[:, j], bins)]
+        return np.hstack(parts, dtype=dtype, casting="same_kind")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what JSON can hold of it: everything."""
+        return {"columns": [dataclasses.asdict(column) for column in self.columns], "used": self.used}
+
+    @classmethod
+    def from_json(cls, described: dict[str, Any]) -> Self:
+        """Return what `to_json` described; ValueError where it did not."""
+        columns = [Column(**column) for column in described["columns"]]
+        for column in columns:
+            numbers = [column.center, column.scale, *column.quantiles, *column.values, *column.periods]
+            fits = column.kind in KINDS and all(isinstance(x, int | float) and math.isfinite(x) for x in numbers)
+            ascending = column.quantiles == sorted(column.quantiles) and column.values == sorted(set(column.values))
+            if not fits or not ascending or column.scale <= 0 or len(column.quantiles) not in (0, MOST_BINS + 1):
+                raise ValueError(f"column {column.name!r} is not one that was learned")
+        used = [int(j) for j in described["used"]]
+        if not used or used != sorted(set(used)) or not 0 <= used[0] <= used[-1] < len(columns):
+            raise ValueError("the columns used are not of the table")
+        return cls(columns, used)
+
+
+def _draw_in(z: Doubles) -> Doubles:
+    """Outliers, drawn in: beyond FAR only the logarithm counts, without a kink."""
+    beyond = np.maximum(np.abs(z) - FAR, 0)
+    return np.asarray(np.where(beyond > 0, np.sign(z) * (FAR + np.log1p(beyond)), z))
+
+
+def _robust(known: Doubles) -> tuple[float, float]:
+    low, middle, high = np.quantile(known, [0.25, 0.5, 0.75])
+    spread = (high - low) / NORMAL
+    return float(middle), float(spread if spread > 0 else (known.max() - known.min()) / 2 or 1.0)
+
+
+def _standard(known: Doubles, weight: Doubles | None) -> tuple[float, float]:
+    scale = Scale.of(known[:, None], weight)
+    return float(scale.mean[0]), float(scale.deviation[0])
+
+
+def _periods(days: Doubles) -> list[float]:
+    """Return the periods that dates go through: the year, the week, and the day where they have hours."""
+    span = float(days.max() - days.min())
+    periods = [YEAR] if span > YEAR / 4 else []
+    if span > WEEK:
+        periods.append(WEEK)
+    if np.any(days != np.floor(days)):
+        periods.append(DAY)
+    return periods

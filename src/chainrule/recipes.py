@@ -1,0 +1,179 @@
+"""Ways to train a network on a table: which are tried by solver="auto", and how each is carried out.
+
+The numbers were chosen on data that judge nothing (docs/defaults.md). What a fit costs depends on counts alone, not on a
+clock: equal data give equal bits, on a slow machine as on a fast one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from chainrule.functions import LOSSES
+from chainrule.generator import uniform
+from chainrule.network import Floats, Network
+from chainrule.training import Callback, History, train
+
+Rows = npt.NDArray[np.generic]
+Examples = tuple[Rows, Floats]
+
+BIASES = 1 << 20  # the random stream of a bayesian network's first biases: far from those of its layers
+BINS = 32  # of a number that is given as shares of bins, too
+ITERATIONS = 150  # of a bayesian training at the most
+CHECKS = 20  # at so many times in a training it is asked whether it had better end
+TRIAL = 60  # of one that is to find the width
+WIDTHS = ((), (5,), (10,), (20,), (40,), (8, 8), (16, 16))  # of the bayesian networks; the first is linear
+DETERMINED = 0.8  # parameters a label that a bayesian network may have
+COST = 4e11  # multiply-adds of a bayesian training at the most
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to train. Of a bayesian one only the first four count."""
+
+    solver: str
+    hidden: tuple[int, ...]
+    activation: str | tuple[str, ...]
+    bins: int = 0
+    batch_size: int = 32
+    epochs: int = ITERATIONS
+    learning_rate: float = 0.01
+    schedule: str = "onecycle"
+    weight_decay: float = 0.02
+    beta2: float = 0.95
+    dropout: float | tuple[float, ...] = 0.0
+    label_smoothing: float = 0.0
+    alpha: float = 0.0
+
+    @property
+    def bayesian(self) -> bool:
+        """Whether its penalties come from the evidence, and no rows need be set aside to end it."""
+        return self.solver == "bayesian"
+
+    def __str__(self) -> str:
+        units = "-".join(map(str, self.hidden)) or "no hidden units"
+        what = f"{self.activation} {units}" if self.hidden else "linear"
+        on = f" on {self.bins} bins" if self.bins else ""
+        return f"{what}{on} by {self.solver}"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is to be learned, as far as a recipe must know it."""
+
+    loss: str
+    output: str
+    labels: int  # of a row
+    constants: dict[str, Any]  # delta, quantile
+    engine: str | None = None
+    dtype: str = "float32"
+    clip: float | None = None
+    max_norm: float | None = None
+    mean_weight: float = 1.0  # of the rows: the penalty is shared by weight
+
+    @property
+    def squares(self) -> bool:
+        """Whether it is least squares, which the bayesian solver needs."""
+        alone = self.clip is None and self.max_norm is None
+        return self.loss == "half_squared_error" and self.output != "softmax" and alone
+
+    def network(self, recipe: Recipe, inputs: int, seed: int) -> Network:
+        """Return a network as a recipe begins with it."""
+        network = Network(
+            [inputs, *recipe.hidden, self.labels * LOSSES[self.loss].per_label],
+            activation=recipe.activation,
+            output=self.output,
+            seed=seed,
+            dtype="float64" if recipe.bayesian else self.dtype,
+            engine=self.engine,
+        )
+        if recipe.bayesian:
+            spread_biases(network, seed)
+        return network
+
+    def train(
+        self,
+        network: Network,
+        recipe: Recipe,
+        rows: Rows,
+        labels: Floats,
+        weight: npt.NDArray[Any] | None,
+        seed: int,
+        groups: list[int] | None,
+        callback: Callback,
+    ) -> History:
+        """Train as a recipe says; the callback is called after each of CHECKS parts of the training."""
+        if recipe.bayesian:
+            return train(
+                network, rows, labels, solver="bayesian", epochs=recipe.epochs, sample_weight=weight, seed=seed,
+                callback=callback, groups=groups,
+            )  # fmt: skip
+        batch = min(recipe.batch_size, len(rows))
+        return train(
+            network,
+            rows,
+            labels,
+            loss=self.loss,
+            solver=recipe.solver,
+            batch_size=batch,
+            learning_rate=recipe.learning_rate,
+            epochs=recipe.epochs,
+            beta2=recipe.beta2,
+            l2=recipe.alpha / batch / self.mean_weight,
+            label_smoothing=recipe.label_smoothing,
+            weight_decay=recipe.weight_decay,
+            dropout=recipe.dropout,
+            schedule=recipe.schedule,
+            clip=self.clip,
+            max_norm=self.max_norm,
+            sample_weight=weight,
+            seed=seed,
+            callback=callback,
+            every=-(-recipe.epochs // CHECKS),
+            **self.constants,
+        )
+
+
+def spread_biases(network: Network, seed: int) -> None:
+    """Let the units bend at different places: second-order steps find their way from there more often."""
+    for k, layer in enumerate(network.layers[:-1]):
+        layer.bias[:] = 2 * uniform(seed, BIASES + k, len(layer.bias)) - 1
+
+
+def batches(rows: int) -> tuple[int, int]:
+    """Return the rows of a batch and the number of epochs for so many rows."""
+    batch = int(2 ** np.clip(np.round(np.log2(2 * np.sqrt(rows))), 5, 8))
+    seen = 600_000 if rows < 20_000 else 30 * rows if rows < 40_000 else 6000 * np.sqrt(rows)
+    return batch, int(np.clip(seen / rows, 3, 300))
+
+
+def by_batches(rows: int, table: bool) -> list[Recipe]:
+    """The recipes of mini-batch training: on numbers as they are and, of a table, on shares of bins."""
+    batch, epochs = batches(rows)
+    hidden = (128, 128) if rows < 20_000 else (256, 256, 256)
+    rate = 0.01 if rows < 20_000 else 0.005
+    plain = Recipe("adamw", hidden, "silu", 0, batch, epochs, rate)
+    return [plain, replace(plain, bins=BINS)] if table else [plain]
+
+
+# What the user may have settled that a bayesian recipe has a place for.
+OF_EVIDENCE = {"hidden", "activation", "epochs", "beta2"}
+
+
+def by_evidence(rows: int, inputs: int, problem: Problem, fixed: dict[str, Any]) -> list[Recipe]:
+    """The bayesian recipes that so many rows allow, fewest parameters first."""
+    if not problem.squares or set(fixed) - OF_EVIDENCE:
+        return []
+    allowed = []
+    for hidden in [fixed["hidden"]] if "hidden" in fixed else WIDTHS:
+        sizes = [inputs, *hidden, problem.labels]
+        parameters = sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
+        cost = ITERATIONS * parameters**2 * (problem.labels * rows + 2 * parameters)
+        if cost <= COST and (not hidden or parameters <= DETERMINED * rows * problem.labels):
+            recipe = Recipe("bayesian", hidden, fixed.get("activation", "tanh"), epochs=fixed.get("epochs", ITERATIONS))
+            allowed.append((parameters, recipe))
+    return [recipe for _, recipe in sorted(allowed, key=lambda pair: pair[0])]

@@ -1,0 +1,212 @@
+"""Tables of mixed columns, arrays or frames, as numbers: (n, d) of float64, and what kind each column is.
+
+NaN is a missing value, the place in `classes` stands for a category, −1 for one that was not there before, days since 1970
+for a date. An error names the row and the column.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from chainrule.data import Array, DataError, as_numbers, check_unmasked
+from chainrule.inputs import Column
+
+Doubles = npt.NDArray[np.float64]
+
+MISSING = frozenset(
+    ("", "na", "n/a", "nan", "null", "none", "?", "-", "nat", "<na>")
+)  # how text says that nothing is known
+WORDS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
+MICROSECONDS = 86_400e6  # of a day
+EPOCH = datetime.date(1970, 1, 1).toordinal()
+
+
+def read_table(X: Any, name: str, columns: Sequence[Column] | None = None) -> tuple[Doubles, list[Column]]:
+    """Return a table and its columns: those given, whose kinds it must have, or new ones.
+
+    Parameters
+    ----------
+    X : array or frame, (n, d)
+        Of numbers, or columns of numbers, booleans, dates and text. None, NaN, NaT and such words as "NA" are missing.
+    name : str
+        Of the argument, for errors.
+    columns : sequence of Column, optional
+
+    Raises
+    ------
+    DataError
+        Where a column is of mixed kinds, infinite, or not of the kind it was; with its name and the row.
+    """
+    names = [str(label) for label in X.columns] if _is_frame(X) else []
+    array = None if names else _as_array(X, name)
+    if array is not None and array.dtype.kind in "fiub":
+        kind = "boolean" if array.dtype.kind == "b" else "number"
+        fresh = [Column(f"x{j}", kind) for j in range(array.shape[1])] if columns is None else list(columns)
+        if all(column.kind in ("number", "boolean") for column in fresh):
+            table: Doubles = array.astype(np.float64, copy=False)
+            _check_infinite(table, name, fresh, bool(columns))
+            return table, fresh
+    d = len(names) if array is None else array.shape[1]
+    parts: list[Doubles] = []
+    made: list[Column] = []
+    for j in range(d):
+        raw = X[X.columns[j]] if array is None else array[:, j]
+        label = names[j] if names else f"x{j}"
+        column = None if columns is None else columns[j]
+        where = f"column {label!r}" if names else f"column {j}"
+        values, column = _read_column(raw, column or Column(label, ""), f"{name}, {where}", column is None)
+        parts.append(values)
+        made.append(column)
+    table = np.stack(parts, axis=1)
+    _check_infinite(table, name, made, bool(names))
+    return table, made
+
+
+def _is_frame(X: Any) -> bool:
+    return hasattr(X, "columns") and hasattr(X, "__getitem__") and not isinstance(X, np.ndarray)
+
+
+def _as_array(X: Any, name: str) -> Array:
+    """X as (n, d): of numbers where all are, else of objects."""
+    check_unmasked(X, name)
+    if isinstance(X, np.ndarray) and X.dtype.kind in "fiubOUSTM":
+        array = X
+    else:
+        try:
+            array = np.asarray(X)
+            if array.dtype.kind in "US":  # of mixed lists: numbers have become text
+                array = np.asarray(X, dtype=object)
+        except ValueError:
+            return as_numbers(X, name)  # rows of unequal length: an error that says where
+    if array.dtype.kind not in "fiubOUSTM":
+        return as_numbers(array, name)
+    if array.ndim != 2:
+        raise DataError(f"{name} must have shape (n, d), a row for each example; got {array.shape}")
+    return array
+
+
+def _check_infinite(table: Doubles, name: str, columns: Sequence[Column], named: bool) -> None:
+    with np.errstate(invalid="ignore"):
+        infinite = np.isinf(table)
+    if infinite.any():
+        row, j = (int(i) for i in np.argwhere(infinite)[0])
+        column = repr(columns[j].name) if named else str(j)
+        raise DataError(
+            f"{name} must hold finite numbers; found {table[row, j]} at row {row}, column {column}. "
+            f"Remove or fill such rows first, or set them to NaN, which is a missing value"
+        )
+
+
+def _read_column(raw: Any, column: Column, where: str, fresh: bool) -> tuple[Doubles, Column]:
+    """Return the numbers of one column, and the column, whose kind and classes are found where it is fresh."""
+    values = np.asarray(raw)
+    if values.ndim != 1:
+        raise DataError(f"{where}: must hold one value in each row; got shape {values.shape}")
+    named = "categor" in str(getattr(raw, "dtype", "")).lower() or str(getattr(raw, "dtype", "")).startswith("Enum")
+    if values.dtype.kind in "fiub" and not named:
+        numbers: Doubles = values.astype(np.float64)
+        kind = "boolean" if values.dtype.kind == "b" else "number"
+        known = ~np.isnan(numbers)
+        items: list[Any] = [] if not fresh and column.kind in ("number", "boolean") else values.tolist()
+    elif values.dtype.kind == "M":
+        known = ~np.isnat(values)
+        numbers = np.where(known, values.astype("datetime64[us]").astype(np.int64) / MICROSECONDS, np.nan)
+        kind, items = "date", []
+    else:
+        items = [None if _is_missing(value) else value for value in values.tolist()]
+        known = np.array([item is not None for item in items], dtype=bool)
+        kind, numbers = ("category", np.zeros(0)) if named else _read_items(items, where)
+    if fresh:
+        column.kind = kind
+        if kind == "category":
+            column.classes = sorted({item for item in items if item is not None}, key=lambda c: (str(type(c)), c))
+    elif kind != column.kind and column.kind == "category":
+        kind = "category"
+    elif kind != column.kind and known.any() and {kind, column.kind} != {"number", "boolean"}:
+        raise DataError(f"{where}: is a {column.kind} in what was learned from; found {_first(items, values)}")
+    if kind == "category":
+        place = {c: float(i) for i, c in enumerate(column.classes)}
+        numbers = np.array([np.nan if item is None else place.get(item, -1.0) for item in items])
+    return numbers, column
+
+
+def _first(items: list[Any], values: Array) -> str:
+    known = [(row, item) for row, item in enumerate(items or values.tolist()) if item is not None and item == item]
+    return f"{known[0][1]!r} at row {known[0][0]}" if known else "nothing"
+
+
+def _is_missing(value: Any) -> bool:
+    if value is None or (isinstance(value, str) and value.strip().lower() in MISSING):
+        return True
+    if isinstance(value, float):
+        return value != value
+    return type(value).__name__ in ("NAType", "NaTType")
+
+
+def _number(item: Any) -> float | None:
+    """An item as a number, or None where it is none."""
+    if isinstance(item, bool | np.bool_):
+        return None
+    if isinstance(item, int | float | np.number):
+        return float(item)
+    if isinstance(item, str) and item.isascii() and "_" not in item:
+        try:
+            return float(item)
+        except ValueError:
+            return None
+    return None
+
+
+def _day(item: Any) -> float | None:
+    """A date, or text in ISO's form, as days since 1970."""
+    if isinstance(item, str):
+        try:
+            item = datetime.datetime.fromisoformat(item.strip())
+        except ValueError:
+            return None
+    if isinstance(item, datetime.datetime):
+        zone = item.tzinfo or datetime.UTC
+        return item.replace(tzinfo=zone).timestamp() / 86_400
+    return float(item.toordinal() - EPOCH) if isinstance(item, datetime.date) else None
+
+
+def _truth(item: Any) -> float | None:
+    if isinstance(item, bool | np.bool_):
+        return float(item)
+    return WORDS.get(item.strip().lower()) if isinstance(item, str) else None
+
+
+def _read_items(items: list[Any], where: str) -> tuple[str, Doubles]:
+    """The kind of a column of objects, and its numbers; empty for a category."""
+    some = [(row, item) for row, item in enumerate(items) if item is not None]
+    best, missed = "category", [row for row, _ in some]
+    for kind, convert in (("boolean", _truth), ("number", _number), ("date", _day)):
+        found = [None if item is None else convert(item) for item in items]
+        wrong = [row for row, item in some if found[row] is None]
+        if some and not wrong:
+            return kind, np.array([np.nan if x is None else x for x in found])
+        if len(wrong) < len(missed) / 2:
+            best, missed = kind, wrong
+    odd = next((row for row, item in some if not isinstance(item, str)), None)
+    if not some:
+        return "number", np.full(len(items), np.nan)
+    for row, item in some:
+        if not isinstance(item, str | int | float | datetime.date):
+            raise TypeError(
+                f"{where}: an argument must be a string or a number; found {type(item).__name__} at row {row}"
+            )
+    if best != "category":  # most are of another kind: rather a slip than a class
+        raise DataError(
+            f"{where}: most values are a {best}; found {items[missed[0]]!r} at row {missed[0]}. "
+            f"Correct it, or leave it empty: a missing value"
+        )
+    if odd is not None and any(isinstance(item, str) for _, item in some):
+        raise DataError(
+            f"{where}: holds text and other things; found {items[odd]!r} at row {odd}. Make all of them text"
+        )
+    return "category", np.zeros(0)

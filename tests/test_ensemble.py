@@ -1,0 +1,242 @@
+"""What the estimators choose for themselves: recipes, folds, shares; that it is seen, honoured and repeatable."""
+
+from __future__ import annotations
+
+import pickle
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_diabetes, load_iris
+from sklearn.linear_model import LinearRegression
+
+import chainrule
+from chainrule import Classifier, Regressor
+from chainrule.data import DataError
+from chainrule.ensemble import make_folds
+from chainrule.recipes import Problem, by_evidence
+
+
+def smooth(n=150, seed=0):
+    """A function without noise, such as a simulation's."""
+    X = np.random.default_rng(seed).uniform(-1, 1, (n, 3))
+    return X, np.sin(2 * X[:, 0]) * X[:, 1] + X[:, 2] ** 2
+
+
+def stepped(n=400, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.integers(0, 20, (n, 2)).astype(float)
+    return X, (X[:, 0] > 3) * 2.0 + (X[:, 1] % 2) + 0.1 * rng.normal(size=n)
+
+
+def rmse(model, X, y):
+    return float(np.sqrt(np.mean((model.predict(X) - y) ** 2)))
+
+
+def recipes(model, least=0.5):
+    return [c["recipe"] for c in model.choice_ if c["share"] >= least]
+
+
+def test_smooth_functions_are_learned_by_evidence():
+    model = Regressor(random_state=0).fit(*smooth())
+    assert rmse(model, *smooth(seed=1)) < 0.005
+    assert "bayesian" in recipes(model)[0]
+    assert "bayesian" in model.summary()
+
+
+def test_steps_are_learned_on_bins():
+    model = Regressor(random_state=0).fit(*stepped())
+    assert rmse(model, *stepped(seed=1)) < 0.2
+    assert "bins" in recipes(model)[0]
+
+
+def test_no_worse_than_a_line_where_it_is_one():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(120, 8))
+    true = rng.normal(size=8)
+    y = X @ true + rng.normal(size=120)
+    new = rng.normal(size=(500, 8))
+    clean = new @ true
+    model = Regressor(random_state=0).fit(X, y)
+    line = LinearRegression().fit(X, y)
+    assert np.mean((model.predict(new) - clean) ** 2) < np.mean((line.predict(new) - clean) ** 2) + 0.1
+
+
+def test_folds_hold_each_row_once():
+    for classes in (None, np.repeat([0, 1, 2], [5, 20, 35])):
+        folds = make_folds(60, 5, 3, classes)
+        np.testing.assert_array_equal(np.sort(np.concatenate([fold.aside for fold in folds])), np.arange(60))
+        for fold in folds:
+            assert not set(fold.kept) & set(fold.aside)
+            assert len(fold.kept) + len(fold.aside) == 60
+            if classes is not None:
+                assert np.bincount(classes[fold.aside]).tolist() == [1, 4, 7]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_equal_bits_on_any_number_of_threads(threads):
+    X, y = smooth(60)
+    one = Regressor(random_state=0, n_threads=1).fit(X, y)
+    other = Regressor(random_state=0, n_threads=threads).fit(X, y)
+    np.testing.assert_array_equal(other.predict(X), one.predict(X))
+    assert [m.network.parameters.tobytes() for m in other.ensemble_.members] == [
+        m.network.parameters.tobytes() for m in one.ensemble_.members
+    ]
+    assert (Regressor(random_state=1).fit(X, y).predict(X) != one.predict(X)).any()
+
+
+def test_what_is_given_is_honoured():
+    X, y = stepped(100)
+    model = Regressor(hidden_layer_sizes=(7, 5), activation="tanh", max_iter=20, random_state=0).fit(X, y)
+    for member in model.ensemble_.members:
+        assert member.network.sizes[1:-1] == (7, 5)
+        assert member.network.activations == ("tanh", "tanh", "identity")
+    assert max(h.epochs for h in [model.history_]) <= 20
+    assert {len(m.network.layers) for m in model.ensemble_.members} == {3}
+    for change in ({"alpha": 1.0}, {"dropout": 0.2}, {"weight_decay": 0.1}, {"clip": 1.0}, {"max_norm": 1.0},
+                   {"batch_size": 16}, {"learning_rate_init": 0.001}, {"loss": "huber"}):  # fmt: skip
+        other = Regressor(max_iter=5, random_state=0, **change).fit(X, y)
+        assert not any("bayesian" in c["recipe"] for c in other.choice_), change
+    two = Regressor(ensemble=2, max_iter=5, random_state=0).fit(X, y)
+    assert {c["networks"] for c in two.choice_} == {2}
+
+
+def test_a_named_solver_trains_one_network():
+    X, y = stepped(100)
+    model = Regressor(solver="adam", max_iter=5, tol=0).fit(X, y)
+    assert len(model.ensemble_.members) == 1
+    assert model.network_.sizes == (2, 100, 1)
+    assert model.summary() == "2-100-1 by adam, 5 epochs, as it was asked for"
+    bayesian = Regressor((5,), "tanh", solver="bayesian", alpha=0.0, tol=0).fit(*smooth())
+    assert bayesian.history_.evidence is not None
+    assert rmse(bayesian, *smooth(seed=1)) < 0.1
+
+
+def test_time_limit_ends_the_training():
+    X, y = smooth(3000)
+    started = time.perf_counter()
+    model = Regressor(time_limit=0.5, random_state=0).fit(X, y)
+    assert time.perf_counter() - started < 3
+    assert rmse(model, *smooth(seed=1)) < 0.5
+
+
+def test_classes():
+    X, y = load_iris(return_X_y=True)
+    model = Classifier(random_state=0).fit(X[::2], y[::2])
+    assert model.score(X[1::2], y[1::2]) > 0.9
+    P = model.predict_proba(X)
+    np.testing.assert_allclose(P.sum(axis=1), 1, rtol=1e-6)
+    two = Classifier(random_state=0, max_iter=30).fit(X[:100], np.array(["a", "b"])[y[:100]])
+    assert two.predict(X[:100]).tolist() == ["a"] * 50 + ["b"] * 50
+
+
+def test_several_outputs_and_a_validation_set():
+    X, y = smooth()
+    Y = np.column_stack([y, 1000 * X[:, 0]])
+    model = Regressor(random_state=0).fit(X, Y)
+    assert model.predict(X).shape == (150, 2)
+    assert model.score(X, Y) > 0.99
+    own = Regressor(random_state=0, max_iter=30).fit(X, y, X_val=X[:30], y_val=y[:30])
+    assert rmse(own, X, y) < 0.3
+
+
+def test_tables_of_any_kind():
+    """Missing values, categories, one that is new, dates and truths: answered, not refused."""
+    rng = np.random.default_rng(0)
+    n = 300
+    frame = pd.DataFrame(
+        {
+            "size": rng.normal(size=n),
+            "colour": rng.choice(["red", "green", "blue"], n),
+            "bought": pd.Timestamp("2020-01-01") + pd.to_timedelta(rng.integers(0, 700, n), unit="D"),
+            "new": rng.random(n) < 0.5,
+        }
+    )
+    y = frame["size"] + frame["colour"].map({"red": 2.0, "green": 0.0, "blue": -2.0}) * frame["new"]
+    frame.loc[::7, "size"] = np.nan
+    frame.loc[3, "colour"] = None
+    model = Regressor(random_state=0).fit(frame[:250], y[:250])
+    rest = frame[250:].assign(colour=frame["colour"][250:].where(frame.index[250:] != 260, "violet"))
+    answers = model.predict(rest)
+    known = rest["size"].notna() & (rest["colour"] != "violet")
+    assert np.sqrt(np.mean((answers - y[250:])[known] ** 2)) < 0.3
+    assert np.isfinite(answers).all()
+    assert model.feature_names_in_.tolist() == ["size", "colour", "bought", "new"]
+    with pytest.raises(DataError, match="X, column 'size': is a number in what was learned from; found 'big' at row 0"):
+        model.predict(rest.assign(size="big"))
+
+
+def test_saved_and_pickled_it_answers_the_same(tmp_path):
+    frame = pd.DataFrame({"a": [0.1, 0.5, np.nan, 0.9] * 10, "b": ["x", "y", "y", "x"] * 10})
+    y = np.arange(40.0)
+    model = Regressor(random_state=0, max_iter=10).fit(frame, y)
+    chainrule.save(model, tmp_path / "m.chain")
+    for again in (chainrule.load(tmp_path / "m.chain"), pickle.loads(pickle.dumps(model))):
+        np.testing.assert_array_equal(again.predict(frame), model.predict(frame))
+        assert again.summary() == model.summary()
+        assert len(again.ensemble_.members) == len(model.ensemble_.members) > 1
+
+
+def test_explanation_of_one_of_many(capsys):
+    X, y = load_diabetes(return_X_y=True)
+    model = Regressor(hidden_layer_sizes=(3,), random_state=0).fit(X, y)
+    assert "∂ε/∂" in str(chainrule.explain(model, X[0], y[0]))
+
+
+def test_weights_count():
+    """Rows of weight 0 do not count, those of a weight of 9 as nine."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, (200, 1))
+    y = np.where(np.arange(200) % 2, X[:, 0], -X[:, 0])
+    model = Regressor(random_state=0).fit(X, y, sample_weight=(np.arange(200) % 2) * 3.0)
+    assert rmse(model, X[1::2], y[1::2]) < 0.01
+
+
+def test_partial_fit_goes_on_with_all_networks():
+    X, y = smooth(100)
+    model = Regressor(random_state=0, max_iter=5).fit(X, y)
+    before = rmse(model, X, y)
+    for _ in range(30):
+        model.partial_fit(X, y)
+    assert rmse(model, X, y) < before
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1e30, 1e200])
+def test_units_do_not_matter(unit):
+    X, y = load_diabetes(return_X_y=True)
+    plain = Regressor(random_state=0).fit(X, y).predict(X)
+    answers = Regressor(random_state=0).fit(X * unit, y * unit).predict(X * unit) / unit
+    assert np.std(answers - plain) < 0.1 * np.std(plain)
+
+
+def test_too_few_rows():
+    with pytest.raises(DataError, match="n_samples=1, too few to set any aside: name a solver"):
+        Regressor().fit([[1.0]], [2.0])
+    assert Regressor(random_state=0).fit([[1.0], [2.0], [3.0]], [1.0, 2.0, 3.0]).predict([[2.0]]).shape == (1,)
+
+
+def test_bayesian_recipes_suit_the_rows():
+    problem = Problem("half_squared_error", "identity", 1, {})
+    few, many = by_evidence(30, 4, problem, {}), by_evidence(3000, 4, problem, {})
+    assert few[0].hidden == many[0].hidden == ()  # the line
+    assert len(few) < len(many)
+    assert by_evidence(1_000_000, 50, problem, {})[1:] == []
+    assert by_evidence(100, 4, Problem("huber", "identity", 1, {}), {}) == []
+    assert by_evidence(100, 4, problem, {"dropout": 0.1}) == []
+
+
+def test_ctrl_c_keeps_what_was_learned(monkeypatch):
+    X, y = smooth(400)
+    ran = []
+
+    def interrupt(self, history=None):
+        ran.append(1)
+        if len(ran) == 30:
+            self.stopped.set()
+        return self.stopped.is_set()
+
+    monkeypatch.setattr("chainrule.ensemble.Learner.late", interrupt)
+    with pytest.warns(UserWarning, match="interrupted"):
+        model = Regressor(random_state=0, n_threads=1).fit(X, y)
+    assert np.isfinite(model.predict(X)).all()

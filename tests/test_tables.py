@@ -1,0 +1,218 @@
+"""Columns of any kind: what they are taken for, what a network is given of them, and which errors name the place."""
+
+from __future__ import annotations
+
+import datetime
+import json
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+from chainrule.data import DataError
+from chainrule.inputs import MOST_BINS, Column, Inputs
+from chainrule.tables import read_table
+
+FRAME = pd.DataFrame(
+    {
+        "number": [1.0, 2.0, np.nan, 4.0],
+        "text": ["x", "y", None, "x"],
+        "truth": [True, False, True, True],
+        "date": pd.to_datetime(["2020-01-01", "2021-05-05", None, "2020-02-02"]),
+        "nullable": pd.array([1, None, 3, 4], dtype="Int64"),
+        "coded": pd.Categorical([1, 2, 1, 2]),
+        "written": ["1.5", "NA", " 2", "3e1"],
+        "words": ["yes", "no", "Yes", "n/a"],
+        "iso": ["2020-01-01", "2020-05-01 12:00", "2020-01-03", ""],
+        "constant": [7] * 4,
+        "again": [1.0, 2.0, np.nan, 4.0],
+    }
+)
+KINDS = ["number", "category", "boolean", "date", "number", "category", "number", "boolean", "date", "number", "number"]
+DAYS = (datetime.date(2020, 1, 1) - datetime.date(1970, 1, 1)).days
+
+
+def test_kinds_of_columns():
+    table, columns = read_table(FRAME, "X")
+    assert [column.kind for column in columns] == KINDS
+    assert [column.name for column in columns] == FRAME.columns.tolist()
+    expected = [1, 0, 1, DAYS, 1, 0, 1.5, 1, DAYS, 7, 1]
+    np.testing.assert_array_equal(table[0], expected)
+    assert table[1, 8] == DAYS + 121.5
+    assert np.isnan(table).sum(axis=0).tolist() == [1, 1, 0, 1, 1, 0, 1, 1, 1, 0, 1]
+    assert [column.classes for column in columns if column.kind == "category"] == [["x", "y"], [1, 2]]
+
+
+def test_polars_reads_as_pandas_does():
+    columns = {
+        "a": [1, None, 3], "b": ["u", None, "v"], "c": [True, None, False],
+        "d": [datetime.date(2020, 1, 1), None, datetime.date(2020, 1, 3)],
+    }  # fmt: skip
+    ours, kinds = read_table(pl.DataFrame({**columns, "e": pl.Series(["p", "q", "p"], dtype=pl.Categorical)}), "X")
+    theirs, _ = read_table(pd.DataFrame({**columns, "e": pd.Categorical(["p", "q", "p"])}), "X")
+    assert [column.kind for column in kinds] == ["number", "category", "boolean", "date", "category"]
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_lists_and_arrays_of_anything():
+    for X in (
+        [[1, "a"], [2.5, "b"]],
+        np.array([[1, "a"], [2.5, "b"]], dtype=object),
+        np.array([["1", "a"], ["2.5", "b"]]),
+    ):
+        table, columns = read_table(X, "X")
+        np.testing.assert_array_equal(table, [[1, 0], [2.5, 1]])
+        assert [column.name for column in columns] == ["x0", "x1"]
+    numbers = np.arange(6.0).reshape(3, 2)
+    assert read_table(numbers, "X")[0] is numbers  # read in place
+    assert [c.kind for c in read_table(np.eye(2, dtype=bool), "X")[1]] == ["boolean", "boolean"]
+    dates = np.array([["2020-01-01"], ["2020-01-03"]], dtype="datetime64[D]")
+    assert read_table(dates, "X")[0].tolist() == [[DAYS], [DAYS + 2]]
+    aware = pd.DataFrame({"t": pd.to_datetime(["2020-01-01 01:00+01:00"])})
+    assert read_table(aware, "X")[0].tolist() == [[DAYS]]
+
+
+def test_new_rows_are_read_as_the_first_were():
+    _, columns = read_table(FRAME, "X")
+    new = FRAME.assign(text=["z", "y", "y", None], coded=pd.Categorical([3, 1, 2, 2]))
+    table, same = read_table(new, "X", columns)
+    assert all(a is b for a, b in zip(same, columns, strict=True))
+    np.testing.assert_array_equal(table[:, 1], [-1, 1, 1, np.nan])  # −1: not there before
+    np.testing.assert_array_equal(table[:, 5], [-1, 0, 1, 1])
+    whole = FRAME.assign(number=[1, 2, 3, 4], truth=[1, 0, 1, 1], nullable=[True, True, False, False])
+    assert read_table(whole, "X", columns)[0][:, 0].tolist() == [1, 2, 3, 4]
+    nothing = FRAME.assign(text=[None] * 4, number=[None] * 4, date=[None] * 4)
+    assert np.isnan(read_table(nothing, "X", columns)[0][:, [0, 1, 3]]).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"number": ["1", "warm", "3", "4"]}, r"X, column 'number': most values are a number; found 'warm' at row 1"),
+        (
+            {"iso": ["2020-01-01", "2020-05-32", "2020-01-03", ""]},
+            r"'iso': most values are a date; found '2020-05-32' at row 1",
+        ),
+        ({"text": [{}, "a", "b", "c"]}, r"'text': an argument must be a string or a number; found dict at row 0"),
+        ({"number": [1.0, np.inf, 3.0, 4.0]}, r"found inf at row 1, column 'number'"),
+    ],
+    ids=str,
+)
+def test_columns_that_are_no_columns(change, message):
+    with pytest.raises((DataError, TypeError), match=message):
+        read_table(FRAME.assign(**change), "X")
+
+
+def test_columns_of_another_kind_than_before():
+    _, columns = read_table(FRAME, "X")
+    for change, message in (
+        (
+            {"number": ["a", "b", "c", "d"]},
+            r"X, column 'number': is a number in what was learned from; found 'a' at row 0",
+        ),
+        ({"date": [1, 2, 3, 4]}, r"X, column 'date': is a date in what was learned from; found 1"),
+    ):
+        with pytest.raises(DataError, match=message):
+            read_table(FRAME.assign(**change), "X", columns)
+
+
+def learned(frame, scaling="robust"):
+    table, columns = read_table(frame, "X")
+    return table, Inputs.learn(columns, table, scaling)
+
+
+def test_what_a_network_is_given():
+    table, inputs = learned(FRAME)
+    assert inputs.used == [0, 1, 2, 3, 4, 5, 6, 7, 8]  # neither what is constant nor what was there before
+    for bins in (0, 8, MOST_BINS):
+        encoded = inputs.encode(table, bins)
+        assert encoded.shape == (4, inputs.width(bins))
+        assert encoded.dtype == np.float32
+        assert np.isfinite(encoded).all()
+        assert len(inputs.groups(bins)) == inputs.width(bins)
+        assert inputs.groups(bins) == sorted(inputs.groups(bins))
+    text = inputs.encode(table)[:, inputs.groups().index(1) :][:, :3]
+    assert text.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 0]]  # x, y, missing
+    unseen, _ = read_table(FRAME.assign(text="z"), "X", inputs.columns)
+    assert not inputs.encode(unseen)[:, inputs.groups().index(1) :][:, :3].any()
+
+
+def test_all_columns_stay_where_scaling_is_the_standard_one():
+    frame = FRAME[["number", "constant", "again"]]
+    table, inputs = learned(frame, "standard")
+    assert inputs.used == [0, 1, 2]
+    encoded = inputs.encode(table)
+    known = ~np.isnan(table[:, 0])
+    np.testing.assert_allclose(encoded[known, 0].mean(), 0, atol=1e-6)
+    np.testing.assert_allclose(encoded[known, 0].std(), 1, rtol=1e-6)
+    assert encoded[2, :2].tolist() == [0, 1]  # missing: the mean, and that it was
+
+
+def test_outliers_are_drawn_in():
+    x = np.r_[np.random.default_rng(0).normal(10, 2, 1000), 1e9]
+    _, inputs = learned(pd.DataFrame({"x": x}))
+    z = inputs.encode(x[:, None], 0)[:, 0]
+    assert abs(z[:1000].std() - 1) < 0.15
+    assert 3 < z[1000] < 30
+    np.testing.assert_allclose(z[:10], (x[:10] - np.median(x)) / inputs.columns[0].scale, rtol=1e-5)  # others stay
+
+
+def test_shares_of_bins():
+    """A value's share of each bin: from edge to edge, of equal numbers of rows (Gorishniy et al. 2022)."""
+    x = np.random.default_rng(0).exponential(size=640)
+    _, inputs = learned(pd.DataFrame({"x": x}))
+    edges = inputs.columns[0].edges(8)
+    assert np.histogram(x, edges)[0].tolist() == [80] * 8
+    shares = inputs.encode(np.array([[edges[0]], [(edges[2] + edges[3]) / 2], [edges[8] + 1]]), 8)[:, 1:]
+    np.testing.assert_allclose(shares, [[-0.5] * 8, [0.5, 0.5, 0, *[-0.5] * 5], [0.5] * 8], atol=1e-6)
+    few = pd.DataFrame({"x": [1.0, 2.0, 5.0] * 10})
+    assert learned(few)[1].columns[0].edges(16).tolist() == [1, 2, 5]
+    assert learned(few)[1].width(16) == 3
+    assert learned(pd.DataFrame({"x": [0.0, 1.0] * 10}))[1].width(16) == 1  # of one bin the share is the number again
+
+
+def test_dates_go_round():
+    """A day and the same day a year later are the same to the network but for the time that has passed."""
+    dates = pd.date_range("2019-01-01", periods=800, freq="D")
+    table, inputs = learned(pd.DataFrame({"t": dates}))
+    assert inputs.columns[0].periods == [365.2425, 7.0]
+    z = inputs.encode(table)
+    assert np.abs(z[0, 1:3] - z[365, 1:3]).max() < 0.01
+    assert np.abs(z[0, 3:] - z[7, 3:]).max() < 1e-5
+    hours = pd.DataFrame({"t": pd.date_range("2020-01-01", periods=30, freq="h")})
+    assert learned(hours)[1].columns[0].periods == [1.0]
+
+
+def test_inputs_come_back_from_json():
+    table, inputs = learned(FRAME)
+    again = Inputs.from_json(json.loads(json.dumps(inputs.to_json())))
+    for bins in (0, 16):
+        np.testing.assert_array_equal(again.encode(table, bins), inputs.encode(table, bins))
+
+
+@pytest.mark.parametrize(
+    "forgery",
+    [
+        {"scale": 0.0}, {"scale": float("nan")}, {"kind": "code"}, {"quantiles": [1.0]}, {"values": [2.0, 1.0]},
+        {"center": "1"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_forged_columns(forgery):
+    _, inputs = learned(FRAME)
+    described = inputs.to_json()
+    described["columns"][0].update(forgery)
+    with pytest.raises(ValueError, match="not one that was learned"):
+        Inputs.from_json(described)
+    described = inputs.to_json()
+    for used in ([], [0, 0], [1, 0], [-1], [99]):
+        with pytest.raises(ValueError, match="columns used"):
+            Inputs.from_json({**described, "used": used})
+
+
+def test_columns_that_say_nothing():
+    table, inputs = learned(pd.DataFrame({"a": [1.0, 1.0], "b": [None, None], "c": ["x", "x"]}))
+    assert inputs.used == [0]  # a network has one input at least
+    assert inputs.encode(table).tolist() == [[0], [0]]
+    assert Column("x", "number").edges(8).tolist() == []
