@@ -7,6 +7,7 @@ recipe by all rows, sets its share in the ensemble, and says how good that will 
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ from chainrule.functions import Objective
 from chainrule.generator import permutation
 from chainrule.inputs import Inputs
 from chainrule.network import Floats, Network
-from chainrule.recipes import TRIAL, Examples, Problem, Recipe, by_batches, by_evidence
+from chainrule.recipes import FEWER, PARTS, TRIAL, Examples, Problem, Recipe, by_batches, by_evidence
 from chainrule.training import History
 
 Doubles = npt.NDArray[np.float64]
@@ -30,10 +31,13 @@ Doubles = npt.NDArray[np.float64]
 FOLDS = 1 << 41  # the random stream of folds: far from those of epochs and of splitting
 ROUNDS = 20  # of choosing shares: each is a multiple of 1 / 20
 GAIN = 1e-3  # by which a recipe's share must lower the loss, of itself
+# A recipe whose loss for the m rows of the first fold is above the least by over 0.1 + 6/√m of that is not tried on others.
+BEHIND, NOISE = 0.1, 6.0
 SMALLEST = 1e-12  # probability whose logarithm is taken
 
 
-class Fold(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Fold:
     """Rows to learn from, and rows set aside, or a validation set of the user's own."""
 
     kept: Indices
@@ -65,6 +69,9 @@ def make_folds(rows: int, count: int, seed: int, classes: Array | None = None) -
     number = np.empty(rows, dtype=np.intp)
     number[order] = np.arange(rows) % count
     return [Fold(np.flatnonzero(number != k), np.flatnonzero(number == k)) for k in range(count)]
+
+
+Judge = Callable[[list[Fold], list[Doubles]], float]  # the mean loss of answers for the rows of some folds
 
 
 @dataclass
@@ -121,8 +128,14 @@ class Trial:
         """Its networks, one a fold."""
         return [made.network for made in self.made]
 
-    def settle(self, loss_of: Callable[[list[Fold], list[Doubles]], float]) -> None:
-        """Let all its networks be as they were at the time when together they answered best.
+    @property
+    def evidence(self) -> float | None:
+        """The log of the evidence for the first fold's rows, of a bayesian recipe."""
+        heard = self.made[0].history.evidence if self.made else None
+        return None if heard is None else heard.log
+
+    def judge(self, loss_of: Judge) -> int:
+        """Find the time at which all its networks together answered best.
 
         One time for all: the best of each for its own few rows would be chosen by their noise, and seem better than it is.
         """
@@ -130,6 +143,11 @@ class Trial:
         losses = [loss_of(self.folds, [made.checks[c].answers for made in self.made]) for c in checks]
         best = int(np.argmin([loss if np.isfinite(loss) else np.inf for loss in losses]))
         self.loss = losses[best]
+        return best
+
+    def settle(self, loss_of: Judge) -> None:
+        """Let all its networks be as they were at that time."""
+        best = self.judge(loss_of)
         for network, history, at in self.made:
             self.answers.append(at[best].answers)
             network.parameters = at[best].parameters
@@ -227,22 +245,41 @@ class Learner:
             return [future.result() for future in running]
 
     def choose_width(self, recipes: list[Recipe], fold: Fold) -> list[Recipe]:
-        """Return the bayesian recipe of the largest evidence for the rows of a fold; none where there is none."""
+        """Return the two bayesian recipes of the largest evidence for the rows of a fold, after a short training."""
         jobs = [
             (replace(recipe, epochs=min(TRIAL, recipe.epochs)), fold, start) for recipe in recipes for start in (0, 1)
         ]
-        found = zip((recipe for recipe in recipes for _ in (0, 1)), self.all_of(jobs), strict=True)
-        heard = [(made.history.evidence.log, recipe) for recipe, made in found if made and made.history.evidence]
-        return [max(heard, key=lambda pair: pair[0])[1]] if heard else []
+        heard: dict[Recipe, float] = {}
+        for recipe, made in zip((recipe for recipe in recipes for _ in (0, 1)), self.all_of(jobs), strict=True):
+            if made is not None and made.history.evidence is not None:
+                heard[recipe] = max(heard.get(recipe, -np.inf), made.history.evidence.log)
+        return sorted(heard, key=lambda recipe: -heard[recipe])[:2]
 
-    def cross_fit(self, recipes: list[Recipe], folds: list[Fold]) -> list[Trial]:
-        """Train a network of each recipe for each fold, and judge them by the rows set aside."""
-        jobs = [(recipe, fold, k) for k, fold in enumerate(folds) for recipe in recipes]
+    def cross_fit(self, recipes: list[Recipe], folds: list[Fold], loss_of: Judge) -> list[Trial]:
+        """Train a network of each recipe for each fold; for the first alone of a recipe that is far behind there.
+
+        Of the bayesian ones that of the larger evidence goes on.
+        """
         trials = {recipe: Trial(recipe) for recipe in recipes}
-        for (recipe, fold, _), made in zip(jobs, self.all_of(jobs), strict=True):
-            if made is not None:
-                trials[recipe].folds.append(fold)
-                trials[recipe].made.append(made)
+        for some in (folds[:1], folds[1:]):
+            lowest = min((trial.loss for trial in trials.values()), default=np.inf)
+            most = lowest + (BEHIND + NOISE / math.sqrt(max(len(folds[0].aside), 1))) * abs(lowest) + SMALLEST
+            jobs = [
+                (recipe, fold, folds.index(fold))
+                for fold in some
+                for recipe, trial in trials.items()
+                if not trial.made or (trial.loss <= most and folds.index(fold) < recipe.parts)
+            ]
+            for (recipe, fold, _), made in zip(jobs, self.all_of(jobs), strict=True):
+                if made is not None:
+                    trials[recipe].folds.append(fold)
+                    trials[recipe].made.append(made)
+            for trial in trials.values():
+                if trial.made:
+                    trial.judge(loss_of)
+            heard = [trial for trial in trials.values() if trial.evidence is not None]
+            for trial in sorted(heard, key=lambda trial: -(trial.evidence or 0))[1:]:
+                del trials[trial.recipe]
         return [trial for trial in trials.values() if trial.made]
 
 
@@ -261,14 +298,19 @@ def mean_loss(problem: Problem, Z: Doubles, labels: Floats, weight: Doubles | No
     return float(np.cumsum(each if weight is None else each * weight)[-1]) / len(each)
 
 
-def choose_shares(trials: list[Trial], loss_of: Callable[[list[Fold], list[Doubles]], float]) -> None:
+def choose_shares(trials: list[Trial], loss_of: Judge) -> None:
     """Give each trial its share: one more part, again and again, to the one that lowers the loss most (Caruana 2004)."""
     finite = [k for k, trial in enumerate(trials) if np.isfinite(trial.loss)]
     if not finite:
         raise FloatingPointError("no network learned anything finite; look for outliers in the data, or scale it")
-    folds = max((trials[k].folds for k in finite), key=len)
-    able = [k for k in finite if list(map(id, trials[k].folds)) == list(map(id, folds))]  # judged by the same rows
-    answers = [trial.answers for trial in trials]
+    most = max(len(trials[k].folds) for k in finite)
+    able = [k for k in finite if 2 * len(trials[k].folds) >= most]
+    folds = [
+        fold for fold in trials[able[0]].folds if all(fold in trials[k].folds for k in able)
+    ]  # judged by the same rows
+    answers = {
+        k: [z for fold, z in zip(trials[k].folds, trials[k].answers, strict=True) if fold in folds] for k in able
+    }
     counts = dict.fromkeys(able, 0)
     total = [np.zeros_like(z) for z in answers[able[0]]]
     lowest, best = np.inf, dict(counts)
@@ -285,7 +327,7 @@ def choose_shares(trials: list[Trial], loss_of: Callable[[list[Fold], list[Doubl
 
 def parts_of(rows: int) -> int:
     """Return into how many parts so many rows are divided."""
-    return max(2, min(rows, 8 if rows < 3000 else 4))
+    return max(2, min(rows, PARTS if rows < 20_000 else FEWER))
 
 
 def learn(
@@ -317,7 +359,6 @@ def learn(
     if learner.inputs is not None:
         candidates = by_evidence(rows, learner.inputs.width(), learner.problem, fixed)
         recipes += learner.choose_width(candidates, folds[0]) if len(candidates) > 1 else candidates
-    trials = learner.cross_fit(list(dict.fromkeys(recipes)), folds)
 
     def loss_of(ran_folds: list[Fold], answers: list[Doubles]) -> float:
         if validation is not None:
@@ -326,6 +367,7 @@ def learn(
         weight = None if learner.weight is None else learner.weight[ran]
         return mean_loss(learner.problem, np.concatenate(answers), learner.labels[ran], weight)
 
+    trials = learner.cross_fit(list(dict.fromkeys(recipes)), folds, loss_of)
     for trial in trials:
         trial.settle(loss_of)
     choose_shares(trials, loss_of)

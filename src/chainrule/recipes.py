@@ -23,12 +23,15 @@ Examples = tuple[Rows, Floats]
 
 BIASES = 1 << 20  # the random stream of a bayesian network's first biases: far from those of its layers
 BINS = 32  # of a number that is given as shares of bins, too
-ITERATIONS = 150  # of a bayesian training at the most
+ITERATIONS = 300  # of a bayesian training at the most
 CHECKS = 20  # at so many times in a training it is asked whether it had better end
 TRIAL = 60  # of one that is to find the width
 WIDTHS = ((), (5,), (10,), (20,), (40,), (8, 8), (16, 16))  # of the bayesian networks; the first is linear
+SOME, EACH = 2000, 5  # rows, and rows a parameter, of the first two thirds of a bayesian training
 DETERMINED = 0.8  # parameters a label that a bayesian network may have
-COST = 4e11  # multiply-adds of a bayesian training at the most
+PARTS, FEWER = 8, 4  # into which rows are divided; where there are many rows, or a bayesian training costs much
+DEAR = 2e11  # multiply-adds of one that does
+COST = 1e12  # multiply-adds of a bayesian training at the most
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class Recipe:
     dropout: float | tuple[float, ...] = 0.0
     label_smoothing: float = 0.0
     alpha: float = 0.0
+    parts: int = 1 << 30  # of those the rows are divided into, for so many at the most a network is trained
 
     @property
     def bayesian(self) -> bool:
@@ -108,9 +112,19 @@ class Problem:
     ) -> History:
         """Train as a recipe says; the callback is called after each of CHECKS parts of the training."""
         if recipe.bayesian:
+            # A step costs as much as there are rows: the first ones are taken with as many as the parameters ask for.
+            some = slice(None, None, max(1, round(len(rows) / max(SOME, EACH * len(network.parameters)))))
+            epochs = recipe.epochs
+            if some.step > 1:
+                few = epochs - epochs // 3
+                train(
+                    network, rows[some], labels[some], solver="bayesian", epochs=few,
+                    sample_weight=None if weight is None else weight[some], groups=groups, callback=callback,
+                )  # fmt: skip
+                epochs -= few
             return train(
-                network, rows, labels, solver="bayesian", epochs=recipe.epochs, sample_weight=weight, seed=seed,
-                callback=callback, groups=groups,
+                network, rows, labels, solver="bayesian", epochs=epochs, sample_weight=weight, groups=groups,
+                callback=callback,
             )  # fmt: skip
         batch = min(recipe.batch_size, len(rows))
         return train(
@@ -154,7 +168,7 @@ def batches(rows: int) -> tuple[int, int]:
 def by_batches(rows: int, table: bool) -> list[Recipe]:
     """The recipes of mini-batch training: on numbers as they are and, of a table, on shares of bins."""
     batch, epochs = batches(rows)
-    hidden = (128, 128) if rows < 20_000 else (256, 256, 256)
+    hidden = (128, 128) if rows < 2500 else (128, 128, 128) if rows < 20_000 else (256, 256, 256)
     rate = 0.01 if rows < 20_000 else 0.005
     plain = Recipe("adamw", hidden, "silu", 0, batch, epochs, rate)
     return [plain, replace(plain, bins=BINS)] if table else [plain]
@@ -174,6 +188,7 @@ def by_evidence(rows: int, inputs: int, problem: Problem, fixed: dict[str, Any])
         parameters = sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
         cost = ITERATIONS * parameters**2 * (problem.labels * rows + 2 * parameters)
         if cost <= COST and (not hidden or parameters <= DETERMINED * rows * problem.labels):
-            recipe = Recipe("bayesian", hidden, fixed.get("activation", "tanh"), epochs=fixed.get("epochs", ITERATIONS))
+            epochs, activation = fixed.get("epochs", ITERATIONS), fixed.get("activation", "tanh")
+            recipe = Recipe("bayesian", hidden, activation, epochs=epochs, parts=PARTS if cost < DEAR else FEWER)
             allowed.append((parameters, recipe))
     return [recipe for _, recipe in sorted(allowed, key=lambda pair: pair[0])]
