@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import time
 
@@ -240,3 +241,13 @@ def test_ctrl_c_keeps_what_was_learned(monkeypatch):
     with pytest.warns(UserWarning, match="interrupted"):
         model = Regressor(random_state=0, n_threads=1).fit(X, y)
     assert np.isfinite(model.predict(X)).all()
+
+
+def test_as_many_threads_as_are_free(monkeypatch):
+    """All cores by default, those that joblib leaves to a worker, or what was asked for; a named solver takes one."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert Regressor()._threads == len(os.sched_getaffinity(0))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert Regressor()._threads == 1
+    assert Regressor(n_threads=3)._threads == 3
+    assert Regressor(solver="adam")._threads == 1

@@ -275,7 +275,9 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         if self._solver != AUTO:
             return 1
         told = os.environ.get("OMP_NUM_THREADS", "")  # joblib's workers are told how many are theirs
-        return int(told) if told.isdigit() and int(told) else len(os.sched_getaffinity(0))
+        if told.isdigit() and int(told):
+            return int(told)
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
     def check_parameters(self) -> None:
         """Refuse parameters of a wrong kind or out of range, by their own names."""
