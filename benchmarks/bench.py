@@ -308,7 +308,7 @@ def _call_chainrule(seconds: float):
     for sizes in CALLED:
         net = chainrule.Network(sizes)
         X, L = rng.random((100, sizes[0]), dtype="f"), rng.random((100, sizes[-1]), dtype="f")
-        model = chainrule.Regressor(sizes[1:-1], activation="sigmoid", max_iter=1).fit(
+        model = chainrule.Regressor(sizes[1:-1], activation="sigmoid", solver="adam", max_iter=1).fit(
             X, L if sizes[-1] > 1 else L[:, 0]
         )
         row, name = X[:1].copy(), f"one row of {net.name}"

@@ -666,6 +666,10 @@ class _Network(BaseEstimator):  # type: ignore[misc]
 
     def _outputs(self, X: Any) -> Floats:
         self._check_fitted()
+        inputs = self.inputs_
+        if len(self.ensemble_.members) == 1 and (inputs is None or inputs.plain) and self._plain(X):
+            rows = X if inputs is None else inputs.scaled(X, self.dtype)
+            return self.network_.predict(rows, n_threads=self.n_threads or 1)
         return self.ensemble_.answer(self._table(X), self.n_threads or 1)
 
     def __sklearn_tags__(self) -> Any:

@@ -145,10 +145,14 @@ class Inputs:
         """Return the number of the column, of those used, that each input comes from."""
         return [g for g, j in enumerate(self.used) for _ in range(self.columns[j].width(bins))]
 
+    def scaled(self, table: Array, dtype: str) -> Array:
+        """Return what `encode` returns of a table of numbers, where none is missing and the columns are plain."""
+        return ((table - self.center) / self.scale).astype(dtype)  # type: ignore[no-any-return]
+
     def encode(self, table: Array, bins: int = 0, dtype: str = "float32") -> Array:
         """Return what a network is given of a table: (n, width)."""
         if self.plain and not bins and not np.isnan(table).any():
-            return ((table - self.center) / self.scale).astype(dtype)  # type: ignore[no-any-return]
+            return self.scaled(table, dtype)
         parts = [part for j in self.used for part in self.columns[j].encode(table[:, j], bins)]
         return np.hstack(parts, dtype=dtype, casting="same_kind")
 
