@@ -103,12 +103,16 @@ def test_what_is_given_is_honoured():
     assert {c["networks"] for c in two.choice_} == {2}
 
 
-def test_a_named_solver_trains_one_network():
+def test_a_named_solver_trains_one_network(tmp_path):
     X, y = stepped(100)
     model = Regressor(solver="adam", max_iter=5, tol=0).fit(X, y)
     assert len(model.ensemble_.members) == 1
     assert model.network_.sizes == (2, 100, 1)
     assert model.summary() == "2-100-1 by adam, 5 epochs, as it was asked for"
+    chainrule.save(model, tmp_path / "m.chain")
+    assert chainrule.load(tmp_path / "m.chain").summary() == model.summary()
+    again = Regressor(max_iter=5).fit(X, y).set_params(solver="adam", tol=0).fit(X, y)
+    assert again.summary() == model.summary()  # not what an earlier fit chose
     bayesian = Regressor((5,), "tanh", solver="bayesian", alpha=0.0, tol=0).fit(*smooth())
     assert bayesian.history_.evidence is not None
     assert rmse(bayesian, *smooth(seed=1)) < 0.1

@@ -177,11 +177,14 @@ class Learner:
         """Return the encoded rows, made once for each number of bins."""
         kind = (recipe.bins, recipe.bayesian)
         if kind not in self.encoded:
-            dtype = "float64" if recipe.bayesian else self.problem.dtype
-            self.encoded[kind] = (
-                self.table if self.inputs is None else self.inputs.encode(self.table, recipe.bins, dtype)
-            )
+            self.encoded[kind] = self.encode(self.table, recipe)
         return self.encoded[kind]
+
+    def encode(self, table: Array, recipe: Recipe) -> Array:
+        """Return what a recipe's networks are given of a table."""
+        if self.inputs is None:
+            return table
+        return self.inputs.encode(table, recipe.bins, "float64" if recipe.bayesian else self.problem.dtype)
 
     def late(self, history: History | None = None) -> bool:
         """Whether training is to end: time is up, or Ctrl-C was pressed."""
@@ -196,11 +199,13 @@ class Learner:
         weight = None if self.weight is None else self.weight[fold.kept]
         checks: list[Check] = []
 
-        def check(history: History) -> bool:
+        def check(history: History) -> None:
+            answers = network.predict(others).astype(np.float64)
+            checks.append(Check(history.epochs, network.parameters.copy(), answers))
+
+        def look(history: History) -> bool:
             if not recipe.bayesian:
-                checks.append(
-                    Check(history.epochs, network.parameters.copy(), network.predict(others).astype(np.float64))
-                )
+                check(history)
             return self.late()
 
         history = self.problem.train(
@@ -211,10 +216,10 @@ class Learner:
             weight if weight is not None and weight.any() else None,
             seed,
             None if self.inputs is None else self.inputs.groups(recipe.bins),
-            check,
+            look,
         )
         if not checks:
-            checks.append(Check(history.epochs, network.parameters.copy(), network.predict(others).astype(np.float64)))
+            check(history)
         return Made(network, history, checks)
 
     def all_of(self, jobs: Sequence[tuple[Recipe, Fold, int]]) -> list[Made | None]:
@@ -350,8 +355,7 @@ def learn(
         given = validation[0]
 
         def own(recipe: Recipe) -> Array:
-            dtype = "float64" if recipe.bayesian else learner.problem.dtype
-            return given if learner.inputs is None else learner.inputs.encode(given, recipe.bins, dtype)
+            return learner.encode(given, recipe)
 
         folds = [Fold(np.arange(n), np.arange(0), own) for _ in range(count)]
     rows = len(folds[0].kept)

@@ -483,12 +483,15 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             return int(self.random_state)
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
+    def _check_objective(self, labels: Floats) -> int:
+        """Refuse what does not go with the loss before any network is made; return how many outputs one has."""
+        outputs: int = labels.shape[1] * LOSSES[self.loss_name_].per_label
+        objective(self.loss_name_, self.out_activation_, outputs, label_smoothing=self._of("label_smoothing"))
+        return outputs
+
     def _start(self, labels: Floats, inputs: int) -> None:
-        seed = self._seed()
-        outputs = labels.shape[1] * LOSSES[self.loss_name_].per_label
-        objective(
-            self.loss_name_, self.out_activation_, outputs, label_smoothing=self._of("label_smoothing")
-        )  # or no network
+        seed, outputs = self._seed(), self._check_objective(labels)
+        self.__dict__.pop("choice_", None)  # of an earlier fit that chose for itself
         self.network_ = Network(
             [inputs, *self._hidden(), outputs],
             activation=self._of("activation"),
@@ -581,10 +584,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
     ) -> None:
         """Cross-fit the recipes for the table; the network of the largest share stands for the ensemble."""
         self._seed_ = self._seed()
-        objective(
-            self.loss_name_, self.out_activation_, labels.shape[1] * LOSSES[self.loss_name_].per_label,
-            label_smoothing=self._of("label_smoothing"),
-        )  # fmt: skip
+        self._check_objective(labels)
         constants = {"delta": self.delta, "quantile": self.quantile}
         problem = Problem(
             self.loss_name_, self.out_activation_, labels.shape[1], constants, self.engine, self.dtype, self.clip,
@@ -627,7 +627,8 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         """Return in a line what `fit` chose and why."""
         check_is_fitted(self)
         if not hasattr(self, "choice_"):
-            return f"{self.network_.name} by {self._learned_by}, {self.n_iter_} epochs, as it was asked for"
+            solver = getattr(self, "_learned_by", self._solver)  # a model from a file was named what it learned by
+            return f"{self.network_.name} by {solver}, {self.n_iter_} epochs, as it was asked for"
         used = sorted((c for c in self.choice_ if c["share"] > 0), key=lambda c: -c["share"])
         parts = ", ".join(f"{100 * c['share']:.0f} % {c['networks']} x {c['recipe']}" for c in used)
         losses = ", ".join(f"{c['recipe']} {c['loss']:.4g}" for c in self.choice_)

@@ -123,7 +123,7 @@ def table_cells(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
     if not header[-1] and all(not cells[len(header) - 1 :] or not cells[-1] for _, cells in lines):
         header = header[:-1]  # each line ends with a delimiter
         lines = [(line, cells[: len(header)] if len(cells) == len(header) + 1 else cells) for line, cells in lines]
-    if all(_is_number(cell) for cell in header):
+    if all(is_number(cell) for cell in header):
         raise DataError(f"{path}: line 1 holds numbers; it must name the columns, as 'temperature,pressure,strength'")
     if "" in header:
         raise DataError(f"{path}, line 1: column {header.index('') + 1} has no name; give it one")
@@ -148,7 +148,8 @@ def _fields(line: str, delimiter: str) -> int:
         return 0
 
 
-def _is_number(cell: str) -> bool:
+def is_number(cell: str) -> bool:
+    """Whether text is a number."""
     try:
         float(cell)
     except ValueError:
@@ -158,11 +159,11 @@ def _is_number(cell: str) -> bool:
 
 def _number_column(path: Path, name: str, cells: list[str], lines: list[int], classes: bool = False) -> Array:
     """Return one column as numbers, or say which line is none; `classes`: it might have named classes instead."""
-    if all(map(_is_number, cells)):
+    if all(map(is_number, cells)):
         column = np.array(cells, dtype=np.float64)
         if np.isfinite(column).all():
             return column
-    bad = next(i for i, cell in enumerate(cells) if not _is_number(cell) or not np.isfinite(float(cell)))
+    bad = next(i for i, cell in enumerate(cells) if not is_number(cell) or not np.isfinite(float(cell)))
     found = f"{cells[bad]!r}" if cells[bad] else "an empty cell"
     remedy = "Correct it, or leave the row or the column out"
     if re.fullmatch(r"[-+]?\d+,\d+", cells[bad]):
@@ -174,7 +175,7 @@ def _number_column(path: Path, name: str, cells: list[str], lines: list[int], cl
 
 def _targets(path: Path, name: str, cells: list[str], lines: list[int], task: str, images: bool) -> Array:
     """Return the column to learn: numbers, or names of classes as they are written."""
-    numbers = sum(map(_is_number, cells))
+    numbers = sum(map(is_number, cells))
     text = numbers < len(cells) / 2 or (images and all(re.fullmatch(r"\d+", cell) for cell in cells))
     if task == "regression" and not numbers:
         raise DataError(f"{path}: column {name!r} holds text; regression needs numbers")

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule.data import Array, DataError, as_numbers, check_unmasked
+from chainrule.files import is_number
 from chainrule.inputs import Column
 
 Doubles = npt.NDArray[np.float64]
@@ -154,12 +155,7 @@ def _number(item: Any) -> float | None:
         return None
     if isinstance(item, int | float | np.number):
         return float(item)
-    if isinstance(item, str) and item.isascii() and "_" not in item:
-        try:
-            return float(item)
-        except ValueError:
-            return None
-    return None
+    return float(item) if isinstance(item, str) and is_number(item) else None
 
 
 def _day(item: Any) -> float | None:
