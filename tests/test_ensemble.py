@@ -235,7 +235,7 @@ def test_ctrl_c_keeps_what_was_learned(monkeypatch):
     X, y = smooth(400)
     ran = []
 
-    def interrupt(self, history=None):
+    def interrupt(self):
         ran.append(1)
         if len(ran) == 30:
             self.stopped.set()

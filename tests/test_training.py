@@ -665,6 +665,21 @@ def test_gradient_descent_on_a_derivative_that_is_none():
             chainrule.gradient_descent(lambda m, nothing=nothing: nothing, 1.0, 0.1, 2)
 
 
+def test_looks_every_few_epochs_and_weighs_the_validation_set(engine):
+    X = np.linspace(-1, 1, 20)[:, None]
+    weight = np.r_[np.ones(5), np.zeros(15)]
+    seen, ends = [], []
+    for validation in ((X, X, weight), (X[:5], X[:5])):
+        net = chainrule.Network([1, 3, 1], "tanh", "identity", seed=1, dtype="float64", engine=engine.name)
+        history = chainrule.train(
+            net, X, X, epochs=10, every=4, validation=validation, callback=lambda h: seen.append(h.epochs)
+        )
+        assert (history.epochs, len(history.validation)) == (10, 3)
+        ends.append(history.validation)
+    assert seen == [4, 8, 10] * 2
+    np.testing.assert_allclose(ends[0], ends[1], rtol=1e-12)
+
+
 # ---- least squares by second order -------------------------------------------------------------------------------------
 
 

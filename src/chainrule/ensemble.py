@@ -186,7 +186,7 @@ class Learner:
             return table
         return self.inputs.encode(table, recipe.bins, "float64" if recipe.bayesian else self.problem.dtype)
 
-    def late(self, history: History | None = None) -> bool:
+    def late(self) -> bool:
         """Whether training is to end: time is up, or Ctrl-C was pressed."""
         return self.stopped.is_set() or time.perf_counter() > self.deadline
 

@@ -1,6 +1,6 @@
 """Ways to train a network on a table: which are tried by solver="auto", and how each is carried out.
 
-The numbers were chosen on data that judge nothing (docs/defaults.md). What a fit costs depends on counts alone, not on a
+The numbers were chosen on data that judge nothing (docs/design.md). What a fit costs depends on counts alone, not on a
 clock: equal data give equal bits, on a slow machine as on a fast one.
 """
 
@@ -36,7 +36,7 @@ COST = 1e12  # multiply-adds of a bayesian training at the most
 
 @dataclass(frozen=True)
 class Recipe:
-    """One way to train. Of a bayesian one only the first four count."""
+    """One way to train. Of a bayesian one only solver, hidden, activation, bins, epochs and parts count."""
 
     solver: str
     hidden: tuple[int, ...]
