@@ -2,6 +2,7 @@
 #include <Python.h>
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/array.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
@@ -153,6 +154,25 @@ Objective objective_of(nb::handle given, const Network& net) {
     throw std::invalid_argument("the gaussian loss needs two outputs for each label");
   return objective;
 }
+// images.py's Augmentation, of rows of so many columns; or None.
+std::optional<Images> images_of(nb::handle given, int64_t columns) {
+  if (given.is_none()) return {};
+  const auto shape = attribute<std::array<int64_t, 3>>(given, "size");
+  const Images images{shape[0],
+                      shape[1],
+                      shape[2],
+                      attribute<double>(given, "angle"),
+                      attribute<double>(given, "scale"),
+                      attribute<double>(given, "shear"),
+                      attribute<double>(given, "shift"),
+                      attribute<double>(given, "elastic"),
+                      attribute<double>(given, "smoothness")};
+  const bool large = images.height >= 2 && images.width >= 2 && images.channels >= 1;
+  if (!large || images.height * images.width * images.channels != columns)
+    throw std::invalid_argument("the augmentation's shape and X disagree");
+  if (!(images.smoothness >= 0.5)) throw std::invalid_argument("smoothness must be 0.5 or more");
+  return images;
+}
 // optimizers.py's Settings.
 Settings settings_of(nb::handle given, const Network& net) {
   Settings settings{objective_of(given.attr("objective"), net),
@@ -167,7 +187,8 @@ Settings settings_of(nb::handle given, const Network& net) {
                     attribute<double>(given, "max_norm"),
                     attribute<std::vector<double>>(given, "dropout"),
                     attribute<bool>(given, "shuffle"),
-                    attribute<uint64_t>(given, "seed")};
+                    attribute<uint64_t>(given, "seed"),
+                    images_of(given.attr("augment"), net.layers.front().in)};
   if (settings.batch_size < 1) throw std::invalid_argument("batch_size must be 1 or more");
   if (!settings.dropout.empty() && settings.dropout.size() != net.layers.size())
     throw std::invalid_argument("dropout must have one number for each layer, or none");
@@ -461,6 +482,18 @@ nb::object bind_plain_gradient(nb::handle theta, nb::handle sizes, nb::handle ac
 }
 
 template <class T>
+auto bind_distort(const Table& X, nb::handle augment, uint64_t seed, uint64_t epoch,
+                  const nb::ndarray<T, nb::ndim<2>, nb::c_contig, nb::device::cpu>& out, int threads) {
+  const Rows x = rows_of(X);
+  const auto images = images_of(augment, x.columns);
+  if (!images || int64_t(out.shape(0)) != x.rows || int64_t(out.shape(1)) != x.columns)
+    throw std::invalid_argument("out must have the shape of X");
+  at_least_one(threads);
+  Released gil;
+  distort<T>(instructions(), *images, seed, epoch, x, out.data(), threads);
+}
+
+template <class T>
 auto bind_evaluate(const std::string& activation, const Vector<const T>& x) {
   const auto shape = nb::make_tuple(x.shape(0));
   const Array<T> y(shape), slope(shape);
@@ -482,6 +515,8 @@ void bind(nb::module_& m) {
         "X"_a.noconvert(), "L"_a.noconvert(), "objective"_a, "weight"_a.noconvert().none(), "n_threads"_a);
   m.def("run_epochs", &bind_run_epochs<T>, "theta"_a.noconvert(), "sizes"_a, "activations"_a, "X"_a.noconvert(),
         "L"_a.noconvert(), "weight"_a.noconvert().none(), "settings"_a, "rates"_a.noconvert(), "state"_a, "epochs"_a,
+        "n_threads"_a);
+  m.def("distort", &bind_distort<T>, "X"_a.noconvert(), "augment"_a, "seed"_a, "epoch"_a, "out"_a.noconvert(),
         "n_threads"_a);
   m.def("evaluate", &bind_evaluate<T>, "activation"_a, "x"_a.noconvert());
 }

@@ -8,6 +8,7 @@
 #include "kernels.hpp"
 
 #include "columns.hpp"
+#include "distortion.hpp"
 #include "gather.hpp"
 #include "normal.hpp"
 #include "panels.hpp"
@@ -18,6 +19,7 @@ namespace {
 template <class T>
 constexpr Kernels<T> TABLE = {WIDTH<T>,
                               gather<T>,
+                              distort<T>,
                               pack<T>,
                               unpack<T>,
                               forward<T>,

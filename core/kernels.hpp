@@ -66,6 +66,18 @@ struct Criterion {  // ε of a row
   const T* constant;  // δ of huber, τ of quantile, for each output
   int64_t labels;     // how many a row has
 };
+// How an image (height, width, channels) is distorted, (95..97). In places relative to its middle: a pixel at (x, y) shows what
+// was at (xx x + xy y + shift_x, yx x + yy y + shift_y), and further by a field whose knots are (2, knots_y, knots_x), the
+// displacements along x and along y. The tables have a row's columns a lane each, rows `gap` apart.
+template <class T>
+struct Warp {
+  int64_t height, width, channels, knots_y, knots_x, gap;
+  const T *x, *splines_x;  // places of the columns (gap); of each the share of every knot (knots_x, gap)
+  const T* splines_y;      // of each row the shares of four knots (height, 4)
+  const int64_t* first_y;  // the first of those four
+  T xx, xy, yx, yy, shift_x, shift_y;
+  const T* knots;
+};
 struct Mask {  // which units a dropout leaves, of one layer and batch
   uint64_t key;
   uint32_t lowest;  // a unit stays where its random number is at least this
@@ -85,6 +97,8 @@ struct Kernels {
   // ---- panels. Lanes past the last column or unit hold 0, or what does no harm.
 
   void (*gather)(const Rows& x, const Batch& batch, T* A);
+  // A row of x, distorted. `scratch`: memory for 2 knots_y gap numbers and those of the image.
+  void (*distort)(const Warp<T>& warp, const Rows& x, int64_t row, T* scratch, T* out);
   void (*pack)(const Layer& layer, const T* flat, T* packed);  // packed must be zeros
   void (*unpack)(const Layer& layer, const T* packed, T* flat);
   // (31, 38) P = A Wᵀ + b and (32) Y = σ(P); `slope`, where it is not null, takes σ′(P). `scratch`, here and below, is

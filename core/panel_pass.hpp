@@ -12,6 +12,7 @@
 #pragma once
 #include <array>
 
+#include "images.hpp"
 #include "pass.hpp"
 
 namespace chainrule {
@@ -74,6 +75,10 @@ class PanelPass {
       if (first.slopes[0][0]) first.slopes[1][0] = values(1);
     }
     judging(first);
+    if (settings.images) {
+      distorter_.emplace(kernels, *settings.images, settings.seed, memory_);
+      distorted_ = memory_.take<T>(rows * data.x.columns);
+    }
     int64_t scratch = 2 * net.widest * net.width;
     for (const Layer& layer : layers)
       if (layer.in_halves()) scratch = std::max(scratch, rows * net.padded(layer.out));
@@ -89,6 +94,10 @@ class PanelPass {
       seat.x.data = data.x.at(0, seat.inputs[0].begin);
       seat.x.columns = seat.inputs[0].end - seat.inputs[0].begin;
       seat.scratch = memory_.take<T>(scratch);
+      if (distorted_) {
+        seat.x = {distorted_ + seat.inputs[0].begin, SOURCE<T>, data.x.columns, 1, rows, seat.x.columns};
+        seat.image = memory_.take<T>(distorter_->scratch());
+      }
       if (t > 0) seat.values[0][0] = seat.values[1][0] = values(0);
       for (int l = 0; l < depth_ && t > 0; l++)
         if (!shares(l)) {
@@ -171,10 +180,10 @@ class PanelPass {
     unsigned meetings = 0, passes = 0;
     std::vector<T*> values[2], slopes[2];  // values[.][l] enters layer l; slopes: σ′ of layer l, or null
     std::vector<T*> deltas;                // ∂ε/∂p of layer l; the last layer's take the place of its values
-    T *labels = nullptr, *weights = nullptr, *scratch = nullptr;
+    T *labels = nullptr, *weights = nullptr, *scratch = nullptr, *image = nullptr;
     double* row_loss = nullptr;
     std::vector<Range> lines, inputs;  // of each layer's outputs, and inputs: this thread's to compute and to change
-    Rows x;                            // its columns of X
+    Rows x;                            // its columns of X, or of the distorted rows of a chunk
     Layer last;                        // where it is everyone's own, with its place in this thread's copy
     Parameters<T> own;
   };
@@ -185,7 +194,13 @@ class PanelPass {
     const int64_t rows = rows_of.rows;
     const auto &values = seat.values[pass % 2], &slopes = seat.slopes[pass % 2];
     const Range inputs = seat.inputs[0];
-    kernels_.gather(seat.x, rows_of, values[0] + inputs.begin * rows);
+    if (distorted_) {  // by all together; what the layers meet for keeps this memory until all have gathered
+      const auto [begin, end] = share(rows, seat.t, threads_);
+      for (int64_t i = begin; i < end; i++)
+        distorter_->distort(data_.x, rows_of.row(i), turn.epoch, seat.image, distorted_ + i * data_.x.columns);
+      meeting.barrier.wait(seat.t);
+    }
+    kernels_.gather(seat.x, distorted_ ? Batch{nullptr, 0, rows} : rows_of, values[0] + inputs.begin * rows);
     drop(0, turn, rows_of, {lines(inputs.begin), lines(inputs.end)}, values[0], nullptr);
     const Range judged = judged_rows(seat, rows);
     const Batch labelled = rows_of.part(judged.begin, judged.end);
@@ -320,6 +335,8 @@ class PanelPass {
   bool judges_alone_;            // each thread has the outputs of all rows
   bool fetches_;
   Memory memory_;
+  std::optional<Distorter<T>> distorter_;
+  T* distorted_ = nullptr;  // the rows of a chunk
   Parameters<T> m_;
   std::vector<std::array<std::array<T*, 2>, 2>>
       sums_;                 // of the two halves of the inputs, in two places that take turns

@@ -17,14 +17,15 @@ inline uint64_t mix(uint64_t x) {
 
 struct Stream {
   uint64_t key;
+  explicit Stream(uint64_t key) : key(key) {}
   Stream(uint64_t seed, uint64_t stream) : key(mix(mix(seed + GOLDEN) + (stream + 1) * GOLDEN)) {}
   uint64_t bits(uint64_t i) const { return mix(key + (i + 1) * GOLDEN); }
 };
 
 // The streams of shuffling begin here, one an epoch; those below are for initial values, one a layer.
 constexpr uint64_t SHUFFLE = uint64_t(1) << 32;
-// And those of dropout, one an epoch.
-constexpr uint64_t DROPOUT = uint64_t(1) << 33;
+// Those of dropout, and of what images are distorted by, one an epoch.
+constexpr uint64_t DROPOUT = uint64_t(1) << 33, AUGMENT = uint64_t(1) << 34;
 
 // The order of the rows in one epoch (Fisher, Yates): place i takes what stands at a random place j <= i.
 inline void permutation(uint64_t seed, uint64_t epoch, int64_t n, int64_t* order) {

@@ -3,6 +3,7 @@
 #include "train.hpp"
 
 #include "column_pass.hpp"
+#include "images.hpp"
 #include "panel_pass.hpp"
 
 namespace chainrule {
@@ -116,7 +117,7 @@ void with_pass(const Kernels<T>& kernels, const Network& net, const T* theta, co
     f(pass, used);
   };
   const int in_panels = PanelPass<T>::worthwhile(net, settings, rows, threads);
-  const int in_columns = ColumnPass<T>::worthwhile(net, settings, rows, threads, in_panels);
+  const int in_columns = settings.images ? 0 : ColumnPass<T>::worthwhile(net, settings, rows, threads, in_panels);
   if (in_columns) with(static_cast<ColumnPass<T>*>(nullptr), in_columns);
   else with(static_cast<PanelPass<T>*>(nullptr), in_panels);
 }
@@ -129,7 +130,7 @@ bool every_thread() { return all_threads; }
 template <class T>
 double loss_and_gradient(const InstructionSet& set, const Network& net, const T* theta, const Data<T>& data,
                          const Objective& objective, int threads, T* gradient, const Interrupted& interrupted) {
-  const Settings settings{objective, Step::gradient, data.n, 0, 0, 0, 0, 0, INFINITY, INFINITY, {}, false, 0};
+  const Settings settings{objective, Step::gradient, data.n, 0, 0, 0, 0, 0, INFINITY, INFINITY, {}, false, 0, {}};
   double value = 0;
   with_pass(kernels_of<T>(set), net, theta, State<T>{}, data, settings, threads, interrupted,
             [&](auto& pass, int used) { value = loss_and_gradient(pass, {nullptr, data.n, data.n}, used, gradient); });
@@ -153,11 +154,25 @@ Outcome run_epochs(const InstructionSet& set, const Network& net, T* theta, cons
   return outcome;
 }
 
+template <class T>
+void distort(const InstructionSet& set, const Images& images, uint64_t seed, uint64_t epoch, const Rows& x, T* out,
+             int threads) {
+  Memory memory;
+  const Distorter<T> distorter(kernels_of<T>(set), images, seed, memory);
+  std::vector<T*> scratch;
+  for (int t = 0; t < threads; t++) scratch.push_back(memory.take<T>(distorter.scratch()));
+  run_together(threads, [&](int t) {
+    const auto [begin, end] = share(x.rows, t, threads);
+    for (int64_t row = begin; row < end; row++) distorter.distort(x, row, epoch, scratch[t], out + row * x.columns);
+  });
+}
+
 #define CHAINRULE_INSTANTIATE(T)                                                                                       \
   template double loss_and_gradient(const InstructionSet&, const Network&, const T*, const Data<T>&, const Objective&, \
                                     int, T*, const Interrupted&);                                                      \
   template Outcome run_epochs(const InstructionSet&, const Network&, T*, const State<T>&, const Data<T>&,              \
-                              const Settings&, const Rates&, int64_t, int, const Interrupted&);
+                              const Settings&, const Rates&, int64_t, int, const Interrupted&);                        \
+  template void distort(const InstructionSet&, const Images&, uint64_t, uint64_t, const Rows&, T*, int);
 CHAINRULE_INSTANTIATE(float)
 CHAINRULE_INSTANTIATE(double)
 

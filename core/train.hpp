@@ -1,6 +1,7 @@
 // The engine's functions, as the bindings call them: the same as reference.py's, on plain pointers, no Python.
 #pragma once
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "kernels.hpp"
@@ -30,6 +31,10 @@ struct Objective {
   std::vector<double> constants;  // δ of huber, τ of quantile, for each output
   double smoothing, l2;
 };
+struct Images {  // images.py's Augmentation: (95) to (97)
+  int64_t height, width, channels;
+  double rotation, scale, shear, shift, elastic, smoothness;
+};
 struct Settings {
   Objective objective;
   Step step;
@@ -38,6 +43,7 @@ struct Settings {
   std::vector<double> dropout;  // of what enters each layer; empty: none
   bool shuffle;
   uint64_t seed;
+  std::optional<Images> images;  // that are distorted
 };
 template <class T>
 struct State {  // what an optimizer remembers, flat like θ; null where its rule does not need it
@@ -79,6 +85,10 @@ void parameter_jacobian(const InstructionSet& set, const Network& net, const T* 
 void normal_equations(const InstructionSet& set, const Network& net, const double* theta, const Data<double>& data,
                       const double* precision, int threads, double* squares, double* A, int64_t gap,
                       const Interrupted& interrupted);
+// (95..97) All rows as they enter in an epoch, (n, d).
+template <class T>
+void distort(const InstructionSet& set, const Images& images, uint64_t seed, uint64_t epoch, const Rows& x, T* out,
+             int threads);
 template <class T>
 double mean_loss(const InstructionSet& set, const Network& net, const T* theta, const Data<T>& data,
                  const Objective& objective, int threads, const Interrupted& interrupted);

@@ -383,6 +383,13 @@ RECIPES = {
         "identity",
         "huber",
     ),
+    "distorted": (
+        [99, 21, 18, 3],
+        {"solver": "adam", "batch_size": 13, "augment": chainrule.Augmentation(shape=(11, 9))},
+        "relu",
+        "softmax",
+        "cross_entropy",
+    ),
     "wide": ([6, 270, 12], {"batch_size": 7, "learning_rate": 0.01}, "tanh", "identity", "half_squared_error"),
 }
 
@@ -452,6 +459,7 @@ GOLDEN = {
     "images": ("13631fd246da8d5b", "3e90ce4b7d077b03"),
     "pixels": ("b94ad13aa4e61092", "6b232f5fe2e93f01"),
     "long": ("ba1262d9b9714e8b", "32f65a91abf4c756"),
+    "distorted": ("6a023d1d7ae50bc4", "b2d4283de4259c43"),
     "wide": ("01e5ceadf33b94d7", "a45d96e69fb28d66"),
 }
 
@@ -530,7 +538,11 @@ def settings_of_core(recipe, dtype, monkeypatch):
 
     monkeypatch.setattr(NATIVE, "run_epochs", listen)
     net, X, _, history = train_recipe(recipe, dtype)
-    how = dataclasses.asdict(called.pop("settings"))
+    settings = called.pop("settings")
+    how, images = dataclasses.asdict(settings), settings.augment
+    if how.pop("augment"):
+        bounds = (images.angle, images.scale, images.shear, images.shift, images.elastic, images.smoothness)
+        how["images"] = (*images.size, *(float(bound).hex() for bound in bounds))
     how.update(how.pop("objective"), shuffle=int(how["shuffle"]))
     how.update(called, rates=tuple(rate.hex() for rate in called["rates"].tolist()), sizes=tuple(called["sizes"]))
     return {**how, "dtype": dtype, "rows": len(X), "initial": net.seed}, history.hash

@@ -160,6 +160,12 @@ struct Start {
   }
 };
 
+static std::optional<Images> images_given() {
+  const std::vector<double> v = numbers("images");
+  if (v.empty()) return {};
+  return Images{int64_t(v[0]), int64_t(v[1]), int64_t(v[2]), v[3], v[4], v[5], v[6], v[7], v[8]};
+}
+
 template <class T>
 static std::string trained(const InstructionSet& set) {
   const Network net = network_of(kernels_of<T>(set).width);
@@ -180,7 +186,8 @@ static std::string trained(const InstructionSet& set) {
       number("max_norm"),
       numbers("dropout"),
       number("shuffle") != 0,
-      std::strtoull(given["seed"].c_str(), nullptr, 10)};
+      std::strtoull(given["seed"].c_str(), nullptr, 10),
+      images_given()};
   const std::vector<double> rates = numbers("rates");
   Start<T> start(net, objective.loss == Loss::cross_entropy);
   std::vector<T> velocity(net.flat_size), square(net.flat_size);

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from chainrule import files as files
 from chainrule.derivation import explain
 from chainrule.export import load, save
+from chainrule.images import Augmentation
 from chainrule.network import Network
 from chainrule.optimizers import gradient_descent
 from chainrule.training import train
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from chainrule.estimators import Classifier, Regressor
 
 __version__ = "0.1.0"
-__all__ = ["Classifier", "Network", "Regressor", "explain", "gradient_descent", "load", "save", "train"]
+__all__ = ["Augmentation", "Classifier", "Network", "Regressor", "explain", "gradient_descent", "load", "save", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,7 @@ GOLDEN = 0x9E3779B97F4A7C15
 WORD = 0xFFFFFFFFFFFFFFFF
 SHUFFLE = 1 << 32  # the streams of shuffling begin here, one an epoch; those below are for initial values, one a layer
 DROPOUT = 1 << 33  # and those of dropout here, one an epoch
+AUGMENT = 1 << 34  # and those of what images are distorted by, one an epoch
 
 
 def _mix(x: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
@@ -28,7 +29,10 @@ def random_bits(seed: int, stream: int, first: int, n: int) -> npt.NDArray[np.ui
     def one(x: int) -> int:
         return int(_mix(np.array([x & WORD], dtype=np.uint64))[0])
 
-    key = one(one(seed + GOLDEN) + (stream + 1) * GOLDEN)
+    return _of_key(one(one(seed + GOLDEN) + (stream + 1) * GOLDEN), first, n)
+
+
+def _of_key(key: int, first: int, n: int) -> npt.NDArray[np.uint64]:
     counters = np.arange(first + 1, first + n + 1, dtype=np.uint64)
     positions: npt.NDArray[np.uint64] = np.uint64(key) + counters * np.uint64(GOLDEN)
     return _mix(positions)
@@ -38,6 +42,12 @@ def uniform(seed: int, stream: int, n: int) -> npt.NDArray[np.float64]:
     """Numbers of [0, 1), multiples of 2^-53; (n,)."""
     bits: npt.NDArray[np.uint64] = random_bits(seed, stream, 0, n) >> np.uint64(11)
     return bits.astype(np.float64) * 2.0**-53
+
+
+def draws(seed: int, epoch: int, row: int, n: int) -> npt.NDArray[np.float64]:
+    """Numbers of [−1, 1) by which image number `row` is distorted in an epoch; (n,)."""
+    key = int(random_bits(seed, AUGMENT + epoch, row, 1)[0])
+    return (_of_key(key, 0, n) >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1
 
 
 def permutation(seed: int, epoch: int, n: int) -> npt.NDArray[np.int64]:

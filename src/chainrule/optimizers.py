@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from chainrule.data import as_numbers, check_flag, check_integer, check_number
 from chainrule.functions import Objective, choose
+
+if TYPE_CHECKING:
+    from chainrule.images import Augmentation
 
 Array = npt.NDArray[np.float64]
 
@@ -106,6 +110,7 @@ class Settings:
     dropout: tuple[float, ...] = ()  # of what enters each layer (input, hidden 1, ...); empty: none (67)
     shuffle: bool = True
     seed: int = 0
+    augment: Augmentation | None = None  # of images (95)
 
 
 def settings(
@@ -126,13 +131,14 @@ def settings(
     dropout: float | Sequence[float],
     shuffle: bool,
     seed: int,
+    augment: Augmentation | None,
 ) -> Settings:
     """Return the settings of a solver for so many rows and layers, each argument checked."""
     dropped = check_dropout(dropout, depth)
     momentum = check_number("momentum", momentum, 0, 1, "[)")
     step = step_of(solver, momentum, check_flag("nesterov", nesterov))
     size = rows if solver in FULL_BATCH else check_integer("batch_size", batch_size, 1, 2**62)
-    check_alone(solver, dropout=dropped, clip=clip, max_norm=max_norm, weight_decay=weight_decay)
+    check_alone(solver, dropout=dropped, clip=clip, max_norm=max_norm, weight_decay=weight_decay, augment=augment)
     return Settings(
         objective,
         step,
@@ -148,6 +154,7 @@ def settings(
         dropout=dropped,
         shuffle=check_flag("shuffle", shuffle) and size < rows,  # one batch has all rows in any order
         seed=check_integer("seed", seed, 0, 2**64 - 1),
+        augment=augment,
     )  # fmt: skip
 
 

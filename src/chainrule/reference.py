@@ -9,13 +9,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from itertools import pairwise, repeat
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from chainrule.functions import ACTIVATIONS, Objective, activate, output_delta, through_output
-from chainrule.generator import kept, permutation
+from chainrule.generator import draws, kept, permutation
 from chainrule.optimizers import Settings, State, clip_norm, take_step
+
+if TYPE_CHECKING:
+    from chainrule.images import Augmentation
 
 Array = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.floating]
@@ -211,7 +215,11 @@ def run_epochs(
             for number, first in enumerate(range(0, n, settings.batch_size)):
                 batch, rate = order[first : first + settings.batch_size], next(rate_of_step)
                 masks = dropout_masks(settings, sizes, epoch, number, len(batch))
-                e, g = back_propagate(m, sizes, activations, A[batch], l[batch], objective, w[batch], masks)
+                entering = A[batch]
+                if settings.augment is not None:
+                    for place, row in enumerate(batch):
+                        entering[place] = distorted(A[row], settings.augment, settings.seed, epoch, int(row))
+                e, g = back_propagate(m, sizes, activations, entering, l[batch], objective, w[batch], masks)
                 if not np.isfinite(e):
                     ending = "diverged"
                     return losses, ending
@@ -231,6 +239,56 @@ def run_epochs(
         else:  # the last step's overflow shows in no loss; what is not finite is of no use, theta stays as it was
             ending = "diverged"
     return losses, ending
+
+
+# ---- images ------------------------------------------------------------------------------------------------------------
+
+
+def distort(
+    X: npt.NDArray[np.generic], augment: Augmentation, seed: int, epoch: int, out: Floats, n_threads: int = 1
+) -> None:
+    """Write into `out` the rows of X as they enter in an epoch."""
+    for row, x in enumerate(rows(X)):
+        out[row] = distorted(x, augment, seed, epoch, row)
+
+
+def splines(n: int, apart: float) -> Array:
+    """(96) B at n places, of knots so far apart: (n, knots); four of each row are not 0, their sum is 1."""
+    B = np.zeros((n, int((n - 1) / apart) + 4))
+    for i in range(n):
+        k, f = int(i / apart), i / apart - int(i / apart)
+        B[i, k : k + 4] = (
+            (1 - f) ** 3 / 6,
+            (3 * f**3 - 6 * f**2 + 4) / 6,
+            (-3 * f**3 + 3 * f**2 + 3 * f + 1) / 6,
+            f**3 / 6,
+        )
+    return B
+
+
+def distorted(x: Array, augment: Augmentation, seed: int, epoch: int, row: int) -> Array:
+    """Return an image, flat, as row number `row` enters in an epoch."""
+    height, width, channels = augment.size
+    image = x.reshape(height, width, channels)
+    apart = augment.smoothness * np.sqrt(3.0)
+    By, Bx = splines(height, apart), splines(width, apart)
+    knots = By.shape[1] * Bx.shape[1] if augment.elastic else 0
+    u = draws(seed, epoch, row, 6 + 2 * knots)
+    theta, lean = augment.angle * u[0], augment.shear * u[3]
+    turn = np.array([[np.cos(theta), -np.sin(theta)], [np.sin(theta), np.cos(theta)]])
+    A = turn @ [[1, lean], [0, 1]] @ np.diag(1 + augment.scale * u[1:3])  # (95)
+    middle = np.array([(width - 1) / 2, (height - 1) / 2])
+    y, x = np.mgrid[:height, :width]
+    place = (np.stack([x, y], axis=-1) - middle) @ A.T + middle + augment.shift * u[4:6]  # (95)
+    if knots:
+        for axis, field in enumerate(u[6:].reshape(2, By.shape[1], Bx.shape[1])):
+            place[..., axis] += augment.elastic * By @ field @ Bx.T  # (96)
+    at_x, at_y = place[..., 0].clip(0, width - 1), place[..., 1].clip(0, height - 1)
+    left, top = np.minimum(at_x, width - 2).astype(int), np.minimum(at_y, height - 2).astype(int)
+    right, down = (at_x - left)[..., None], (at_y - top)[..., None]
+    upper = image[top, left] * (1 - right) + image[top, left + 1] * right
+    lower = image[top + 1, left] * (1 - right) + image[top + 1, left + 1] * right
+    return np.asarray(upper * (1 - down) + lower * down).ravel()  # (97)
 
 
 # ---- Jacobians ---------------------------------------------------------------------------------------------------------

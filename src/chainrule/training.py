@@ -18,6 +18,7 @@ import numpy.typing as npt
 from chainrule import data, engines, reference
 from chainrule.evidence import Evidence, LeastSquares, check_least_squares, group_parameters
 from chainrule.functions import Objective, choose, objective
+from chainrule.images import Augmentation, check_augment
 from chainrule.network import Floats, Network
 from chainrule.optimizers import LEAST_SQUARES, RATE, RATES, State, settings
 from chainrule.schedules import SCHEDULES, Schedule, check_schedule
@@ -135,6 +136,7 @@ def train(
     clip: float | None = None,
     max_norm: float | None = None,
     dropout: float | Sequence[float] = 0.0,
+    augment: Augmentation | None = None,
     schedule: str = "constant",
     power_t: float = 0.5,
     drop_factor: float = 0.1,
@@ -200,6 +202,8 @@ def train(
     dropout : float or sequence of float, default 0
         The share of values that each step sets to 0, at random, of each hidden layer; or one for what enters each layer,
         the input first. The others are scaled up, so that `predict` needs no correction.
+    augment : Augmentation, optional
+        Rows are images: each is distorted, anew in each epoch, before it enters. Not those of the validation set.
     schedule : {"constant", "step", "cosine", "onecycle", "invscaling", "adaptive"}
         step: α times drop_factor after every drop_period epochs; cosine: down to 0 over the steps of this call; onecycle:
         from α/25 up to α in 30 % of the steps, then down to α/250000 (Smith and Topin 2019); invscaling:
@@ -270,7 +274,7 @@ def train(
     how = settings(
         aim, solver, rows=n, depth=len(network.layers), batch_size=batch_size, momentum=momentum, nesterov=nesterov,
         beta1=beta1, beta2=beta2, epsilon=epsilon, weight_decay=weight_decay, clip=clip, max_norm=max_norm,
-        dropout=dropout, shuffle=shuffle, seed=seed,
+        dropout=dropout, shuffle=shuffle, seed=seed, augment=check_augment(augment, network.sizes[0]),
     )  # fmt: skip
     epochs = data.check_integer("epochs", epochs, 0, 2**31)
     n_threads = data.check_threads(n_threads)

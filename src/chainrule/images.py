@@ -1,0 +1,119 @@
+"""Images that are distorted as they enter training: an image that is turned a little shows the same thing.
+
+The formulas are (95) to (97) of docs/derivation.md; reference.py and core/distortion.hpp carry them out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from chainrule import data, engines
+
+Floats = npt.NDArray[np.float32]
+
+LEAST = 0.5  # pixels of smoothness
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done at random to each image, anew in each epoch, before it enters the network.
+
+    Parameters
+    ----------
+    rotation : float, default 12
+        Degrees, up to 180, to either side at the most.
+    scale : float, default 0.15
+        Share by which width and height, each for itself, grow or shrink at the most.
+    shear : float, default 0.15
+        Pixels that a row is shifted beside the next, at the most.
+    shift : float, default 1.5
+        Pixels, along both axes, at the most.
+    elastic : float, default 5
+        Pixels by which a smooth field moves each point at the most, along both axes; most points by a quarter of it.
+    smoothness : float, default 5
+        Pixels, 0.5 or more: how wide the field's bumps are, as the deviation σ of a Gaussian blur (Simard et al. 2003).
+    shape : tuple of int, optional
+        (height, width) or (height, width, channels) of an image; a row of X holds it row by row. Default: square, and grey.
+
+    Examples
+    --------
+    >>> from chainrule import Augmentation, Network, train
+    >>> X = np.random.default_rng(0).integers(0, 256, (8, 64), dtype=np.uint8)  # images of 8 x 8
+    >>> history = train(Network([64, 4, 1], seed=0), X, np.ones((8, 1)), augment=Augmentation(shift=1, elastic=1))
+    """
+
+    rotation: float = 12.0
+    scale: float = 0.15
+    shear: float = 0.15
+    shift: float = 1.5
+    elastic: float = 5.0
+    smoothness: float = 5.0
+    shape: tuple[int, ...] | None = None
+
+    def for_rows(self, columns: int) -> Self:
+        """Return the same for images of so many numbers, each argument checked; its shape is then known."""
+        for name, low, top, ends in (
+            ("rotation", 0, 180, "[]"), ("scale", 0, 1, "[)"), ("shear", 0, np.inf, "[)"), ("shift", 0, np.inf, "[)"),
+            ("elastic", 0, np.inf, "[)"), ("smoothness", LEAST, np.inf, "[)"),
+        ):  # fmt: skip
+            data.check_number(name, getattr(self, name), low, top, ends)
+        side = round(columns**0.5)
+        shape = (side, side) if self.shape is None else tuple(self.shape)
+        if self.shape is None and side**2 != columns:
+            raise ValueError(f"shape must be given, as (height, width): {columns} numbers a row are no square image")
+        if len(shape) not in (2, 3):
+            raise ValueError(f"shape must be (height, width) or (height, width, channels); got {self.shape!r}")
+        for k, n in enumerate(shape):
+            data.check_integer(f"shape[{k}]", n, 2 if k < 2 else 1, 2**31 - 1)
+        if int(np.prod(shape)) != columns:
+            raise ValueError(f"shape={shape} is of {int(np.prod(shape))} numbers; a row of X has {columns}")
+        return replace(self, shape=shape)
+
+    def apply(self, X: npt.NDArray[np.generic], *, seed: int = 0, epoch: int = 0, n_threads: int = 1) -> Floats:
+        """Return images as they enter training.
+
+        Parameters
+        ----------
+        X : array, (n, d) or (n, height, width) or (n, height, width, channels)
+            float, or uint8: grey levels 0..255, which enter as 0..1.
+        seed, epoch : int, default 0
+            Of the training, and its epoch, from 0: the same images as there.
+        n_threads : int, default 1
+            The result does not depend on it.
+
+        Returns
+        -------
+        images : ndarray of float32, of X's shape
+        """
+        flat = np.asarray(X).reshape(len(X), -1)
+        known = self if self.shape is not None or np.ndim(X) < 3 else replace(self, shape=np.shape(X)[1:])
+        known = known.for_rows(flat.shape[1])
+        rows = data.as_rows(flat, "X", flat.shape[1], np.dtype(np.float32))
+        out = np.empty(rows.shape, dtype=np.float32)
+        seed, epoch = data.check_integer("seed", seed, 0, 2**64 - 1), data.check_integer("epoch", epoch, 0, 2**31)
+        engines.load(engines.resolve(None)).distort(rows, known, seed, epoch, out, data.check_threads(n_threads))
+        return out.reshape(np.shape(X))
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Height, width, channels."""
+        assert self.shape is not None
+        return (*self.shape, 1)[:3]  # type: ignore[return-value]
+
+    @property
+    def angle(self) -> float:
+        """The rotation in radians."""
+        return float(np.deg2rad(self.rotation))
+
+
+def check_augment(augment: object, columns: int) -> Augmentation | None:
+    """Return an augmentation of images of so many numbers, or None."""
+    if augment is None:
+        return None
+    if not isinstance(augment, Augmentation):
+        raise TypeError(f"augment must be an Augmentation, as chainrule.Augmentation(rotation=10); got {augment!r}")
+    return augment.for_rows(columns)

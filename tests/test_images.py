@@ -1,0 +1,193 @@
+"""Images that are distorted as they enter training, (95) to (97)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import chainrule
+from chainrule import Augmentation, engines, reference
+from conftest import NATIVE
+
+STILL = Augmentation(rotation=0, scale=0, shear=0, shift=0, elastic=0)
+
+
+def entered(engine, X, augment, seed=0, epoch=0, n_threads=1, dtype="float32"):
+    out = np.empty((len(X), int(np.prod(X.shape[1:]))), dtype=dtype)
+    engines.load(engine.name).distort(X, augment.for_rows(out.shape[1]), seed, epoch, out, n_threads)
+    return out
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-4), ("float64", 1e-12)])
+@pytest.mark.parametrize("kind", ["uint8", "float32", "float64", "strided"])
+@pytest.mark.parametrize("shape", [(28, 28), (9, 13), (16, 11, 3), (2, 2), (5, 40)], ids=str)
+@pytest.mark.parametrize("augment", [Augmentation(rotation=40), Augmentation(elastic=0), Augmentation(smoothness=0.5)])
+def test_engines_distort_alike(augment, shape, kind, dtype, tolerance, native, rng):
+    d = int(np.prod(shape))
+    X = rng.integers(0, 256, (7, 2 * d)).astype("uint8" if kind in ("uint8", "strided") else kind)
+    X = X[::2, ::2] if kind == "strided" else np.ascontiguousarray(X[:, :d])
+    known = Augmentation(**{**vars(augment), "shape": shape}).for_rows(d)
+    slow, fast = np.empty((2, len(X), d), dtype)
+    reference.distort(X, known, 5, 3, slow)
+    NATIVE.distort(X, known, 5, 3, fast, 2)
+    np.testing.assert_allclose(fast, slow, atol=tolerance * max(slow.max(), 1))
+
+
+def test_what_does_nothing_changes_nothing(engine, rng):
+    X = rng.integers(0, 256, (5, 120), dtype=np.uint8)
+    still = Augmentation(**{**vars(STILL), "shape": (10, 12)})
+    np.testing.assert_allclose(entered(engine, X, still), X / np.float32(255), atol=1e-6)
+
+
+def ramp(height, width, slope):
+    """An image that rises evenly, which between its pixels is known exactly."""
+    y, x = np.mgrid[:height, :width]
+    return (slope[0] * x + slope[1] * y).reshape(1, -1).astype(np.float64)
+
+
+@pytest.mark.parametrize(
+    "augment",
+    [
+        Augmentation(**{**vars(STILL), "rotation": 30}),
+        Augmentation(**{**vars(STILL), "scale": 0.3}),
+        Augmentation(**{**vars(STILL), "shear": 0.4}),
+        Augmentation(**{**vars(STILL), "shift": 3}),
+    ],
+    ids=["rotation", "scale", "shear", "shift"],
+)
+def test_each_distortion_is_what_it_says(augment, engine):
+    """From two ramps follows which place each pixel of the middle shows: an affine map, within its bounds."""
+    n = 41
+    known = augment.for_rows(n * n)
+    place = np.stack(
+        [
+            entered(engine, ramp(n, n, slope), known, seed, dtype="float64").reshape(n, n)
+            for seed in range(20)
+            for slope in ([1, 0], [0, 1])
+        ]
+    ).reshape(20, 2, n, n)  # (x', y') of 20 images
+    middle = n // 2
+    at = place[:, :, middle, middle] - middle
+    along_x, along_y = place[:, :, middle, middle + 1] - middle - at, place[:, :, middle + 1, middle] - middle - at
+    (xx, yx), (xy, yy) = along_x.T, along_y.T
+    if augment.shift:
+        assert np.abs(at).max() <= 3
+        assert np.abs(at).max() > 2
+        assert np.abs(at.mean(axis=0)).max() < 1.2
+    else:
+        np.testing.assert_allclose(at, 0, atol=1e-9)
+    if augment.rotation:
+        angle = np.rad2deg(np.arctan2(yx, xx))
+        np.testing.assert_allclose(xx**2 + yx**2, 1)
+        np.testing.assert_allclose([xx, yx], [yy, -xy])
+        assert 20 < np.abs(angle).max() <= 30
+        assert angle.min() < 0 < angle.max()
+    if augment.scale:
+        np.testing.assert_allclose([xy, yx], 0, atol=1e-9)
+        for size in (xx, yy):
+            assert 0.7 <= size.min() < 1 < size.max() <= 1.3
+        assert np.abs(xx - yy).max() > 0.1
+    if augment.shear:
+        np.testing.assert_allclose([xx, yy], 1)
+        np.testing.assert_allclose(yx, 0, atol=1e-9)
+        assert 0.3 < np.abs(xy).max() <= 0.4
+
+
+def test_the_elastic_field_is_bounded_and_smooth(engine):
+    n, bound, smoothness = 64, 2.0, 4.0
+    augment = Augmentation(**{**vars(STILL), "elastic": bound, "smoothness": smoothness})
+    x = np.arange(n)
+    moved = np.stack([
+        entered(engine, ramp(n, n, [1, 0]), augment, epoch=epoch, dtype="float64").reshape(n, n) - x for epoch in range(60)
+    ])[:, 8:-8, 8:-8]  # fmt: skip
+    assert np.abs(moved).max() < bound
+    assert 0.2 * bound < moved.std() < 0.33 * bound
+    # White noise blurred by a Gaussian of deviation σ has slopes of deviation 1/(√2 σ) of its own.
+    slope = np.diff(moved, axis=2).std() / moved.std()
+    assert slope == pytest.approx(1 / (np.sqrt(2) * smoothness), rel=0.15)
+
+
+def test_an_image_depends_on_seed_epoch_and_row_alone(engine, rng):
+    X = rng.integers(0, 256, (6, 64), dtype=np.uint8)
+    X[1] = X[0]
+    first = entered(engine, X, Augmentation())
+    assert np.abs(first[0] - first[1]).max() > 0.05
+    assert np.abs(first - entered(engine, X, Augmentation(), epoch=1)).max() > 0.05
+    assert np.abs(first - entered(engine, X, Augmentation(), seed=1)).max() > 0.05
+    np.testing.assert_array_equal(first, entered(engine, X, Augmentation(), n_threads=3))
+    np.testing.assert_array_equal(first[:4], entered(engine, X[:4], Augmentation()))
+
+
+def test_apply_shows_what_enters(rng):
+    X = rng.integers(0, 256, (3, 8, 5), dtype=np.uint8)
+    shown = Augmentation().apply(X, seed=3, epoch=2)
+    assert shown.shape == X.shape
+    assert shown.dtype == np.float32
+    flat = Augmentation(shape=(8, 5)).apply(X.reshape(3, -1), seed=3, epoch=2, n_threads=2)
+    np.testing.assert_array_equal(shown.reshape(3, -1), flat)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_training_sees_each_image_anew(threads, engine, rng):
+    """A step of training on what `apply` shows is the step of training with the augmentation."""
+    X, L = rng.integers(0, 256, (40, 48), dtype=np.uint8), rng.random((40, 2))
+    augment = Augmentation(shape=(6, 8))
+    nets = [chainrule.Network([48, 5, 2], seed=1, engine=engine.name) for _ in range(2)]
+    how = {"batch_size": 8, "learning_rate": 0.5, "seed": 4, "n_threads": threads}
+    chainrule.train(nets[0], X, L, epochs=3, augment=augment, **how)
+    state = None
+    for epoch in range(3):
+        state = chainrule.train(nets[1], augment.apply(X, seed=4, epoch=epoch), L, epochs=1, state=state, **how).state
+    np.testing.assert_allclose(nets[0].parameters, nets[1].parameters, atol=1e-5)
+
+
+def test_distortions_help_on_few_digits(mnist):
+    """500 digits, turned and bent, teach more than 500 digits."""
+    from chainrule import files
+
+    digits = files.read(mnist)
+    X, y, rest = digits.X[:500], digits.y[:500].astype(int), slice(50_000, 52_000)
+    errors = []
+    for augment in (None, Augmentation()):
+        net = chainrule.Network([784, 64, 10], activation="relu", output="softmax", seed=0)
+        how = {"loss": "cross_entropy", "solver": "adamw", "learning_rate": 0.005, "schedule": "onecycle", "epochs": 60}
+        chainrule.train(net, X, y, augment=augment, **how)
+        errors.append((net.predict(digits.X[rest]).argmax(axis=1) != digits.y[rest].astype(int)).mean())
+    assert errors[1] < 0.75 * errors[0], errors
+
+
+@pytest.mark.parametrize(
+    ("augment", "message"),
+    [
+        (Augmentation(rotation=200), "rotation must be a finite number, 0 or more, 180 or less; got 200"),
+        (Augmentation(scale=1), "scale must be a finite number, 0 or more, below 1; got 1"),
+        (Augmentation(smoothness=0.1), "smoothness must be a finite number, 0.5 or more; got 0.1"),
+        (Augmentation(shape=(4, 5)), r"shape=\(4, 5\) is of 20 numbers; a row of X has 30"),
+        (Augmentation(shape=(30,)), r"shape must be \(height, width\) or \(height, width, channels\); got \(30,\)"),
+        (Augmentation(shape=(1, 30)), r"shape\[0\] must be a whole number of 2"),
+        (Augmentation(), r"shape must be given, as \(height, width\): 30 numbers a row are no square image"),
+        ("elastic", r"augment must be an Augmentation, as chainrule.Augmentation\(rotation=10\); got 'elastic'"),
+    ],
+)
+def test_bad_augmentations(augment, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        chainrule.train(chainrule.Network([30, 1]), np.ones((3, 30)), np.ones((3, 1)), augment=augment)
+
+
+def test_second_order_solvers_take_no_augmentation():
+    with pytest.raises(ValueError, match="augment is of the solvers that step batch by batch"):
+        chainrule.train(
+            chainrule.Network([4, 1]), np.ones((3, 4)), np.ones((3, 1)), solver="lbfgs", augment=Augmentation()
+        )
+
+
+def test_arguments_of_the_core_are_checked():
+    X, out = np.ones((4, 30), "f"), np.empty((4, 30), "f")
+    known = Augmentation(shape=(5, 6)).for_rows(30)
+    for arguments, message in (
+        ((X, known, 0, 0, out[:3].copy(), 1), "out must have the shape of X"),
+        ((X[:, :20].copy(), known, 0, 0, out, 1), "the augmentation's shape and X disagree"),
+        ((X, known, 0, 0, out, 0), "n_threads must be 1 or more"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            NATIVE.distort(*arguments)
