@@ -459,7 +459,7 @@ GOLDEN = {
     "images": ("13631fd246da8d5b", "3e90ce4b7d077b03"),
     "pixels": ("b94ad13aa4e61092", "6b232f5fe2e93f01"),
     "long": ("ba1262d9b9714e8b", "32f65a91abf4c756"),
-    "distorted": ("6a023d1d7ae50bc4", "b2d4283de4259c43"),
+    "distorted": ("aea31ac27aedc82b", "8393b28cdcc20c28"),
     "wide": ("01e5ceadf33b94d7", "a45d96e69fb28d66"),
 }
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import chainrule
-from chainrule import Augmentation, engines, reference
+from chainrule import Augmentation, engines, images, reference
 from conftest import NATIVE
 
 STILL = Augmentation(rotation=0, scale=0, shear=0, shift=0, elastic=0)
@@ -154,6 +154,96 @@ def test_distortions_help_on_few_digits(mnist):
         chainrule.train(net, X, y, augment=augment, **how)
         errors.append((net.predict(digits.X[rest]).argmax(axis=1) != digits.y[rest].astype(int)).mean())
     assert errors[1] < 0.75 * errors[0], errors
+
+
+# ---- estimators --------------------------------------------------------------------------------------------------------
+
+
+def pictures(rng, n, side=12, shifts=3):
+    """A cross or a ring, somewhere: uint8 (n, side, side), and which it is."""
+    y, x = np.mgrid[:side, :side]
+    kind = rng.integers(0, 2, n)
+    middle = (side - 1) / 2 + rng.uniform(-shifts, shifts, (2, n, 1, 1))
+    dx, dy = np.abs(x - middle[0]), np.abs(y - middle[1])
+    ring = np.exp(-((np.hypot(dx, dy) - 2.5) ** 2))
+    cross = np.exp(-(np.minimum(dx, dy) ** 2)) * (np.maximum(dx, dy) < 3)
+    shown = np.where(kind[:, None, None] == 1, ring, cross) + rng.uniform(0, 0.6, (n, side, side))
+    return (255 * shown / shown.max()).astype(np.uint8), kind
+
+
+def test_what_are_images(rng):
+    X = pictures(rng, 40)[0]
+    flat = X.reshape(40, -1)
+    for same in (flat, flat.astype(float), flat / 255, flat.astype(np.int64), X):
+        assert images.shape_of(same) == (12, 12)
+    assert images.shape_of(np.repeat(X[..., None], 3, axis=3)) == (12, 12, 3)
+    for other in (
+        flat[:, rng.permutation(144)],
+        flat - 128.0,
+        flat[:, :143],
+        flat * 3.0,
+        np.where(flat > 250, np.nan, flat),
+        rng.random((50, 100)),
+        rng.integers(0, 256, (50, 100), dtype=np.uint8),
+        X.reshape(40, 12, 12) - 7.0,
+        flat.tolist(),
+        flat.astype(str),
+    ):
+        assert images.shape_of(other) is None
+
+
+FAST = {"hidden_layer_sizes": 16, "max_iter": 6, "random_state": 0, "n_threads": 2}
+
+
+def test_images_of_any_kind_are_the_same(rng, tmp_path):
+    X, y = pictures(rng, 120)
+    first = chainrule.Classifier(**FAST).fit(X, y)
+    assert first.image_shape_ == (12, 12)
+    expected = first.predict_proba(X)
+    path = tmp_path / "pictures.chain"
+    chainrule.save(first, path)
+    again = chainrule.load(path)
+    for same in (X.reshape(120, -1), X.astype(float), X / 255.0, X.astype(np.int32).reshape(120, -1)):
+        for model in (first, again):
+            np.testing.assert_allclose(model.predict_proba(same), expected, atol=1e-6)
+        alike = chainrule.Classifier(**FAST).fit(same, y)
+        np.testing.assert_allclose(alike.predict_proba(X), expected, atol=2e-3)
+    with pytest.raises(ValueError, match=r"X must hold grey levels 0..255, or 0..1; found -2"):
+        first.predict(X[:2] - 2.0 * (X[:2] > 0) - 2.0)
+
+
+def test_distortions_are_chosen_where_they_help_and_only_there(rng):
+    X, kind = pictures(rng, 400)
+    helped = chainrule.Classifier(random_state=0, hidden_layer_sizes=64, max_iter=30, n_threads=2).fit(X, kind)
+    assert "distorted images (" in helped.summary()
+    assert len(helped.ensemble_.members) == 2
+    side = rng.integers(0, 2, 400)  # a stripe, a fifth of a pixel further right or not: where it is, is the label
+    stripe = np.exp(-((np.arange(12) - 5.4 - 0.2 * side[:, None]) ** 2))[:, None, :]
+    X = (200 * stripe + rng.uniform(0, 40, (400, 12, 12))).astype(np.uint8)
+    kept = chainrule.Classifier(random_state=0, hidden_layer_sizes=64, max_iter=30, n_threads=2).fit(X, side)
+    assert "distorted" not in kept.summary()
+    assert kept.score(X, side) > 0.97
+
+
+def test_the_user_states_the_distortion(rng, tmp_path):
+    X, y = pictures(rng, 90)
+    for given, said in ((Augmentation(shift=2, elastic=0), "shift 2)"), (None, "gelu 16 by adamw")):
+        model = chainrule.Classifier(**FAST, augment=given).fit(X, y)
+        assert said in model.summary()
+        chainrule.save(model, tmp_path / "pictures.chain")
+        assert chainrule.load(tmp_path / "pictures.chain").augment == given
+    named = {"solver": "adam", "max_iter": 5, "hidden_layer_sizes": 8, "random_state": 0, "tol": 0.0}
+    plain, moved = (chainrule.Classifier(**named, augment=a).fit(X, y) for a in ("auto", Augmentation()))
+    assert moved.loss_curve_[-1] > plain.loss_curve_[-1]
+    strip = X.reshape(90, 8, 18)  # not a square: the array says it
+    shaped = chainrule.Classifier(**named, augment=Augmentation()).fit(strip, y)
+    assert shaped.image_shape_ == (8, 18)
+    flat = chainrule.Classifier(**named, augment=Augmentation(shape=(8, 18))).fit(strip.reshape(90, -1), y)
+    np.testing.assert_array_equal(flat.network_.parameters, shaped.network_.parameters)
+    with pytest.raises(ValueError, match="augment must be 'auto', None, or an Augmentation"):
+        chainrule.Classifier(augment="elastic").fit(X, y)
+    with pytest.raises(ValueError, match="augment is of the solvers that step batch by batch"):
+        chainrule.Classifier(solver="lbfgs", augment=Augmentation()).fit(X, y)
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,24 @@ import numpy.typing as npt
 from chainrule.data import Array, DataError, Indices
 from chainrule.functions import Objective
 from chainrule.generator import permutation
+from chainrule.images import Augmentation, candidates
 from chainrule.inputs import Inputs
 from chainrule.network import Floats, Network
-from chainrule.recipes import FEWER, PARTS, TRIAL, Examples, Problem, Recipe, by_batches, by_evidence
+from chainrule.recipes import (
+    FEWER,
+    ONE_IN,
+    PAIR,
+    PARTS,
+    TRIAL,
+    TRIED,
+    Examples,
+    Problem,
+    Recipe,
+    by_batches,
+    by_evidence,
+    by_images,
+    to_try,
+)
 from chainrule.training import History
 
 Doubles = npt.NDArray[np.float64]
@@ -166,6 +181,7 @@ class Learner:
     weight: Doubles | None
     seed: int
     n_threads: int
+    images: tuple[int, ...] | None = None  # their shape, where rows are images
     deadline: float = np.inf
     report: Callable[[str], None] | None = None
     stopped: threading.Event = field(default_factory=threading.Event)
@@ -190,7 +206,7 @@ class Learner:
         """Whether training is to end: time is up, or Ctrl-C was pressed."""
         return self.stopped.is_set() or time.perf_counter() > self.deadline
 
-    def fit_member(self, recipe: Recipe, fold: Fold, number: int) -> Made:
+    def fit_member(self, recipe: Recipe, fold: Fold, number: int, threads: int = 1) -> Made:
         """Train one network on a fold's rows, and let it answer for the others."""
         X, seed = self.rows(recipe), (self.seed + 1_000_003 * number) % 2**63
         network = self.problem.network(recipe, X.shape[1], seed)
@@ -200,7 +216,7 @@ class Learner:
         checks: list[Check] = []
 
         def check(history: History) -> None:
-            answers = network.predict(others).astype(np.float64)
+            answers = network.predict(others, n_threads=threads).astype(np.float64)
             checks.append(Check(history.epochs, network.parameters.copy(), answers))
 
         def look(history: History) -> bool:
@@ -217,6 +233,7 @@ class Learner:
             seed,
             None if self.inputs is None else self.inputs.groups(recipe.bins),
             look,
+            threads,
         )
         if not checks:
             check(history)
@@ -225,6 +242,7 @@ class Learner:
     def all_of(self, jobs: Sequence[tuple[Recipe, Fold, int]]) -> list[Made | None]:
         """Train many networks, one a core; None where training diverged, or was not begun before time was up."""
         done = iter(range(1, len(jobs) + 1))
+        threads = max(1, self.n_threads // max(len(jobs), 1))
 
         def run(job: tuple[Recipe, Fold, int]) -> Made | None:
             recipe, _, number = job
@@ -232,7 +250,7 @@ class Learner:
                 return None
             made = None
             with contextlib.suppress(FloatingPointError):
-                made = self.fit_member(*job)
+                made = self.fit_member(*job, threads)
             if self.report is not None:
                 self.report(f"{next(done)}/{len(jobs)}  {recipe}" + ("" if made else ": diverged"))
             return made
@@ -260,20 +278,35 @@ class Learner:
                 heard[recipe] = max(heard.get(recipe, -np.inf), made.history.evidence.log)
         return sorted(heard, key=lambda recipe: -heard[recipe])[:2]
 
+    def choose_augmentation(self, recipe: Recipe, fold: Fold, candidates: list[Augmentation | None]) -> Recipe:
+        """Return the recipe with what may be done to images: what it is best to do with some in a short training."""
+        few = replace(fold, kept=fold.kept[:TRIED], aside=fold.aside[:TRIED])
+        short = to_try(recipe, len(few.kept))
+        jobs = [(replace(short, augment=augment), few, 0) for augment in candidates]
+        losses = []
+        for made in self.all_of(jobs):
+            loss = (
+                np.inf
+                if made is None
+                else mean_loss(self.problem, made.checks[-1].answers, self.labels[few.aside], None)
+            )
+            losses.append(loss if np.isfinite(loss) else np.inf)
+        return replace(recipe, augment=candidates[int(np.argmin(losses))])
+
     def cross_fit(self, recipes: list[Recipe], folds: list[Fold], loss_of: Judge) -> list[Trial]:
         """Train a network of each recipe for each fold; for the first alone of a recipe that is far behind there.
 
         Of the bayesian ones that of the larger evidence goes on.
         """
         trials = {recipe: Trial(recipe) for recipe in recipes}
-        for some in (folds[:1], folds[1:]):
+        for some in (folds[:1], folds[1:]) if len(recipes) > 1 else (folds,):
             lowest = min((trial.loss for trial in trials.values()), default=np.inf)
             most = lowest + (BEHIND + NOISE / math.sqrt(max(len(folds[0].aside), 1))) * abs(lowest) + SMALLEST
             jobs = [
                 (recipe, fold, folds.index(fold))
                 for fold in some
                 for recipe, trial in trials.items()
-                if not trial.made or (trial.loss <= most and folds.index(fold) < recipe.parts)
+                if folds.index(fold) < recipe.parts and (not trial.made or trial.loss <= most)
             ]
             for (recipe, fold, _), made in zip(jobs, self.all_of(jobs), strict=True):
                 if made is not None:
@@ -349,7 +382,7 @@ def learn(
     n = len(learner.table)
     if n < 2 and validation is None:
         raise DataError(f"X has n_samples={n}, too few to set any aside: name a solver, as solver='lbfgs'")
-    count = min(parts or parts_of(n), n)
+    count = min(max(parts or 0, ONE_IN) if learner.images is not None else parts or parts_of(n), n)
     folds = make_folds(n, count, learner.seed, classes)
     if validation is not None:
         given = validation[0]
@@ -359,10 +392,16 @@ def learn(
 
         folds = [Fold(np.arange(n), np.arange(0), own) for _ in range(count)]
     rows = len(folds[0].kept)
-    recipes = [replace(recipe, **fixed) for recipe in by_batches(rows, learner.inputs is not None)]
+    if learner.images is not None:
+        recipe = replace(by_images(rows), parts=parts or PAIR, **fixed)
+        if "augment" not in fixed:
+            recipe = learner.choose_augmentation(recipe, folds[0], candidates(learner.images))
+        recipes = [recipe]
+    else:
+        recipes = [replace(recipe, **fixed) for recipe in by_batches(rows, learner.inputs is not None)]
     if learner.inputs is not None:
-        candidates = by_evidence(rows, learner.inputs.width(), learner.problem, fixed)
-        recipes += learner.choose_width(candidates, folds[0]) if len(candidates) > 1 else candidates
+        bayesian = by_evidence(rows, learner.inputs.width(), learner.problem, fixed)
+        recipes += learner.choose_width(bayesian, folds[0]) if len(bayesian) > 1 else bayesian
 
     def loss_of(ran_folds: list[Fold], answers: list[Doubles]) -> float:
         if validation is not None:

@@ -12,7 +12,7 @@ import os
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -24,7 +24,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
-from chainrule import data, ensemble
+from chainrule import data, ensemble, images
 from chainrule.data import Scale
 from chainrule.ensemble import Ensemble, Learner, Member, Trial
 from chainrule.functions import (
@@ -38,6 +38,7 @@ from chainrule.functions import (
     choose,
     objective,
 )
+from chainrule.images import Augmentation
 from chainrule.inputs import Inputs
 from chainrule.network import Floats, Network
 from chainrule.optimizers import FULL_BATCH, LEAST_SQUARES, SECOND_ORDER, SOLVERS, check_alone, check_dropout
@@ -48,7 +49,6 @@ from chainrule.training import History, Progress, train
 
 Array = npt.NDArray[Any]
 FRACTION = 0.1
-HALF_GREY = 127  # images have something brighter
 PLAIN = (np.dtype(np.float64), np.dtype(np.float32))
 AUTO = "auto"
 DEFAULTS: dict[str, Any] = {  # scikit-learn's, which hold where a solver is named
@@ -129,7 +129,10 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         Of the cross-entropies: this share of each label is spread over all classes.
     dropout : float or sequence of float, default "auto"
         Share of the values that each step sets to 0, of each hidden layer; or one for what enters each layer, the input
-        first. Not of lbfgs, nor are the next three.
+        first. Not of lbfgs, nor are the next four.
+    augment : Augmentation or None, default "auto"
+        How images are distorted before they enter, each time anew; None: not at all. By auto what a short trial shows to
+        help; nothing where a solver is named.
     weight_decay : float, optional
         Decoupled: before each step learning rate · weight_decay of each weight is taken off. Default: 0, for adamw 0.01.
     clip : float, optional
@@ -154,8 +157,10 @@ class _Network(BaseEstimator):  # type: ignore[misc]
     Columns of X may hold numbers, booleans, dates or text, which are categories; None, NaN and such words as "NA" are missing
     values. A category that was not there before, and a value that is missing where none was, are answered all the same.
 
-    An ndarray of uint8 that reaches beyond 127 is taken as images: grey levels 0..255, which enter as 0..1 and are not
-    standardised. Anything else, uint8 columns of a frame included, is taken as numbers.
+    Images are an array (n, height, width) or (n, height, width, channels), or rows of such: of an ndarray of uint8 that
+    reaches beyond 127; of any with an `augment`; by auto of any whose values lie in 0..255 or 0..1 and are alike where they
+    would be neighbours in a square. They are not standardised; grey levels 0..255 enter as 0..1. Anything else, uint8 columns
+    of a frame included, is taken as numbers.
     """
 
     hidden_layer_sizes: int | Sequence[int] | str = AUTO
@@ -187,6 +192,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
     quantile: float = 0.5
     label_smoothing: float | str = AUTO
     dropout: float | Sequence[float] | str = AUTO
+    augment: Augmentation | str | None = AUTO
     weight_decay: float | None = None
     clip: float | None = None
     max_norm: float | None = None
@@ -301,9 +307,14 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             data.check_flag(name, getattr(self, name))
         hidden = self._hidden()
         self._activations(len(hidden))
+        if self._given("augment") and not isinstance(self.augment, Augmentation):
+            raise ValueError(
+                f"augment must be 'auto', None, or an Augmentation, as Augmentation(rotation=10); got {self.augment!r}"
+            )
         check_alone(
             choose("solver", self.solver, (AUTO, *SOLVERS)), dropout=check_dropout(self._of("dropout"), len(hidden) + 1),
             clip=self.clip, max_norm=self.max_norm, weight_decay=self.weight_decay,
+            augment=self.augment if self._given("augment") else None,
         )  # fmt: skip
         choose("learning_rate", self._of("learning_rate"), SCHEDULES)
         check_schedule("learning_rate", self._schedule(), self._solver)
@@ -373,7 +384,9 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         )
         weight = self._weights(targets, weight)
         if first:
-            self.grey_ = isinstance(X, np.ndarray) and X.dtype == np.uint8 and X.size > 0 and X.max() > HALF_GREY
+            self.image_shape_ = self._image_shape(X)
+            grey = isinstance(X, np.ndarray) and (X.dtype == np.uint8 or self.image_shape_ is not None)
+            self.grey_ = grey and images.has_levels(X)
             table = self._learn_inputs(checked, weight)
             self._learn_targets(targets, weight, classes)
         else:
@@ -384,20 +397,34 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         """Learn the columns; they are None where the rows enter as they are."""
         self.inputs_: Inputs | None = None
         if self.grey_:
-            return checked  # type: ignore[no-any-return]
+            return images.levels_as_bytes(checked, "X")
         table, columns = read_table(checked, "X")
         plain = isinstance(checked, np.ndarray) and checked.dtype.kind in "fiub" and not np.isnan(table).any()
-        if plain and not self.standardize:
+        if plain and (not self.standardize or self.image_shape_ is not None):
             return checked if checked.dtype in PLAIN else table
         scaling = "none" if not self.standardize else "robust" if self._solver == AUTO else "standard"
         self.inputs_ = Inputs.learn(columns, table, scaling, weight)
         return table
+
+    def _image_shape(self, X: Any) -> tuple[int, ...] | None:
+        """Return the shape of X's images, None where it has none."""
+        stacked = isinstance(X, np.ndarray) and X.ndim > 2
+        if isinstance(self.augment, Augmentation):
+            own = replace(self.augment, shape=X.shape[1:]) if self.augment.shape is None and stacked else self.augment
+            return own.for_rows(int(np.prod(np.shape(X)[1:]))).shape
+        return images.shape_of(X) if stacked or self._solver == AUTO else None
+
+    def _augmentation(self) -> Augmentation | None:
+        """Return how images are distorted, where the user says it."""
+        return replace(self.augment, shape=self.image_shape_) if isinstance(self.augment, Augmentation) else None
 
     def _checked(self, X: Any, reset: bool, name: str = "X") -> Any:
         """X as an array (n, d), or a frame; scikit-learn's checks of its shape, its columns' names and their number."""
         if not reset and self._plain(X):
             return X
         data.check_unmasked(X, name)
+        if isinstance(X, np.ndarray) and X.ndim in (3, 4) and X.dtype.kind in "uif":  # images
+            X = X.reshape(len(X), -1)
         if hasattr(X, "columns") and not isinstance(X, np.ndarray):
             validate_data(self, X, reset=reset, skip_check_array=True)
             if not len(X) or not len(X.columns):
@@ -418,6 +445,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             type(X) is np.ndarray
             and X.dtype in PLAIN
             and X.ndim == 2
+            and not getattr(self, "grey_", False)
             and 0 < X.size < 10_000
             and X.shape[1] == getattr(self, "n_features_in_", None)
             and not hasattr(self, "feature_names_in_")
@@ -430,8 +458,12 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             if self.inputs_.plain and isinstance(checked, np.ndarray) and checked.dtype in PLAIN:
                 return checked
             return read_table(checked, name, self.inputs_.columns)[0]
-        if self.grey_ and checked.dtype == np.uint8:
-            return checked  # type: ignore[no-any-return]
+        if isinstance(checked, np.ndarray) and checked.dtype.kind in "uif":
+            data.check_finite(checked, name)
+            if self.grey_ or (
+                self.image_shape_ is not None and checked.dtype == np.uint8 and images.has_levels(checked)
+            ):
+                return images.levels_as_bytes(checked, name)
         table, columns = read_table(checked, name)
         data.check_finite(table, name)
         if {column.kind for column in columns} - {"number", "boolean"}:
@@ -543,6 +575,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             clip=self.clip,
             max_norm=self.max_norm,
             dropout=self._of("dropout"),
+            augment=self._augmentation(),
             schedule=self._schedule(),
             power_t=self.power_t,
             sample_weight=weight,
@@ -591,12 +624,14 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             self.max_norm, self._mean_weight,
         )  # fmt: skip
         learner = Learner(
-            problem, self.inputs_, table, labels, weight, self._seed_, self._threads,
+            problem, self.inputs_, table, labels, weight, self._seed_, self._threads, self.image_shape_,
             np.inf if self.time_limit is None else started + self.time_limit, print if self.verbose else None,
         )  # fmt: skip
         fixed = {OF_A_RECIPE.get(name, name): getattr(self, name) for name in DEFAULTS if self._given(name)}
         if self.weight_decay is not None:
             fixed["weight_decay"] = self.weight_decay
+        if self.augment != AUTO:
+            fixed["augment"] = self._augmentation()
         if "hidden" in fixed:
             fixed["hidden"] = tuple(self._hidden())
         if "activation" in fixed and not isinstance(self.activation, str):

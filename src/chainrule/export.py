@@ -6,6 +6,7 @@ metadata under "chainrule", as JSON: docs/design.md lists its fields.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import tempfile
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule.data import DataError
+from chainrule.images import Augmentation
 from chainrule.network import Network
 
 if TYPE_CHECKING:
@@ -92,9 +94,12 @@ def _describe(model: Regressor | Classifier) -> dict[str, Any]:
     """Return what of an estimator is neither tensor nor network, as JSON values."""
     parameters = {k: _plain(v) for k, v in model.get_params(deep=False).items()}
     described: dict[str, Any] = {
-        "parameters": {k: v for k, v in parameters.items() if v is not None and k not in OF_THE_RUN},
+        "parameters": {
+            k: v for k, v in parameters.items() if (v is not None or k == "augment") and k not in OF_THE_RUN
+        },
         "loss": model.loss_name_,
         "grey": bool(model.grey_),
+        "images": None if model.image_shape_ is None else [int(n) for n in model.image_shape_],
         "inputs": None if model.inputs_ is None else model.inputs_.to_json(),
         "members": [{"bins": member.bins, "share": member.share} for member in model.ensemble_.members],
         "choice": getattr(model, "choice_", None),
@@ -124,6 +129,8 @@ def _plain(value: Any) -> Any:
         value = value.item()
     if isinstance(value, tuple | list):
         return [_plain(v) for v in value]
+    if isinstance(value, Augmentation):
+        return {k: _plain(v) for k, v in dataclasses.asdict(value).items()}
     return value if isinstance(value, str | int | float | bool) else None
 
 
@@ -225,6 +232,10 @@ def _restore_network(described: dict[str, Any], tensors: dict[str, npt.NDArray[A
     return network
 
 
+def _tuples(described: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in described.items()}
+
+
 def _nothing_left(tensors: dict[str, npt.NDArray[Any]]) -> None:
     if tensors:
         raise ValueError(f"unknown tensor {min(tensors)!r}")
@@ -243,7 +254,9 @@ def _restore_estimator(
     network = networks[0]
     described = meta["estimator"]
     known = Regressor if meta["kind"] == "Regressor" else Classifier
-    parameters: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in described["parameters"].items()}
+    parameters = _tuples(described["parameters"])
+    if isinstance(parameters.get("augment"), dict):
+        parameters["augment"] = Augmentation(**_tuples(parameters["augment"]))
     model: Regressor | Classifier = known(**parameters)
     model.check_parameters()
 
@@ -274,6 +287,7 @@ def _restore_estimator(
     if described["choice"] is not None:
         model.choice_, model.seconds_ = list(described["choice"]), float(described["seconds"])
     model.grey_ = bool(described["grey"])
+    model.image_shape_ = None if described["images"] is None else tuple(int(n) for n in described["images"])
     model.loss_name_ = check_loss(described["loss"], network.activations[-1], network.sizes[-1])
     model.out_activation_ = network.activations[-1]
     past = described["history"]

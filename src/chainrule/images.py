@@ -1,10 +1,11 @@
-"""Images that are distorted as they enter training: an image that is turned a little shows the same thing.
+"""Images: how they are known, and how they are distorted as they enter training.
 
 The formulas are (95) to (97) of docs/derivation.md; reference.py and core/distortion.hpp carry them out.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -16,6 +17,10 @@ from chainrule import data, engines
 Floats = npt.NDArray[np.float32]
 
 LEAST = 0.5  # pixels of smoothness
+HALF_GREY = 127  # grey levels have something brighter
+SMALLEST = 8  # pixels of a side, where an array's values alone say that it holds images
+ALIKE = 0.7  # of the difference between far pixels, at the most that between neighbours
+SIDE = 28  # pixels of the images for which the default distances are
 
 
 @dataclass(frozen=True)
@@ -32,9 +37,9 @@ class Augmentation:
         Pixels that a row is shifted beside the next, at the most.
     shift : float, default 1.5
         Pixels, along both axes, at the most.
-    elastic : float, default 5
+    elastic : float, default 3
         Pixels by which a smooth field moves each point at the most, along both axes; most points by a quarter of it.
-    smoothness : float, default 5
+    smoothness : float, default 4
         Pixels, 0.5 or more: how wide the field's bumps are, as the deviation σ of a Gaussian blur (Simard et al. 2003).
     shape : tuple of int, optional
         (height, width) or (height, width, channels) of an image; a row of X holds it row by row. Default: square, and grey.
@@ -50,9 +55,13 @@ class Augmentation:
     scale: float = 0.15
     shear: float = 0.15
     shift: float = 1.5
-    elastic: float = 5.0
-    smoothness: float = 5.0
+    elastic: float = 3.0
+    smoothness: float = 4.0
     shape: tuple[int, ...] | None = None
+
+    def __str__(self) -> str:
+        names = ("rotation", "scale", "shear", "shift", "elastic")
+        return ", ".join(f"{name} {getattr(self, name):g}" for name in names if getattr(self, name)) or "nothing"
 
     def for_rows(self, columns: int) -> Self:
         """Return the same for images of so many numbers, each argument checked; its shape is then known."""
@@ -117,3 +126,55 @@ def check_augment(augment: object, columns: int) -> Augmentation | None:
     if not isinstance(augment, Augmentation):
         raise TypeError(f"augment must be an Augmentation, as chainrule.Augmentation(rotation=10); got {augment!r}")
     return augment.for_rows(columns)
+
+
+def has_levels(X: npt.NDArray[np.generic]) -> bool:
+    """Whether an array of numbers holds grey levels 0..255: something is brighter than half, and 1 is little."""
+    if X.dtype == np.uint8 or not X.size:
+        return X.size > 0 and int(X.max()) > HALF_GREY
+    return bool(X.min() >= 0 and HALF_GREY < X.max() <= 255)
+
+
+def shape_of(X: object) -> tuple[int, ...] | None:
+    """Return the (height, width) or (height, width, channels) of the images that an array holds, None where it holds none.
+
+    Of an array (n, d) its values decide: they lie in 0..255 or 0..1, fill a square, and neighbours are alike.
+    """
+    if not isinstance(X, np.ndarray) or X.dtype.kind not in "uif" or not X.size:
+        return None
+    grey = X.min() >= 0 and (X.max() <= 1 or has_levels(X))
+    if X.ndim in (3, 4) and min(X.shape[1:3]) >= 2:
+        return X.shape[1:] if grey else None
+    side = math.isqrt(X.shape[1]) if X.ndim == 2 else 0
+    if side < SMALLEST or side**2 != X.shape[1] or not grey:
+        return None
+    some = X[:: -(-len(X) // 200)].reshape(-1, side, side).astype(np.float64)
+    near = np.abs(np.diff(some, axis=1)).mean() + np.abs(np.diff(some, axis=2)).mean()
+    far = (
+        np.abs(some - np.roll(some, side // 2, axis=1)).mean() + np.abs(some - np.roll(some, side // 2, axis=2)).mean()
+    )
+    return (side, side) if near < ALIKE * far else None
+
+
+def levels_as_bytes(X: npt.NDArray[np.generic], name: str) -> npt.NDArray[np.generic]:
+    """Return images as a network that learned from grey levels takes them: levels as uint8, or floats of 0..1 as they are."""
+    if X.dtype == np.uint8:
+        return X
+    if X.size and (X.min() < 0 or X.max() > 255):
+        raise data.DataError(f"{name} must hold grey levels 0..255, or 0..1; found {X.min():g} to {X.max():g}")
+    if X.dtype.kind != "f":
+        return X.astype(np.uint8)
+    whole = X.max() > 1 and np.array_equal(X, np.rint(X)) if X.size else False
+    return X.astype(np.uint8) if whole else X.astype(np.float32) / np.float32(255 if X.size and X.max() > 1 else 1)
+
+
+def candidates(shape: tuple[int, ...]) -> list[Augmentation | None]:
+    """Return what may suit images of a shape: nothing, shifts, all distortions by half, all of them."""
+    unit = min(shape[:2]) / SIDE
+    return [
+        None,
+        *(
+            Augmentation(12 * a, 0.15 * a, 0.15 * a, 1.5 * b * unit, 3 * a * unit, max(4 * unit, LEAST), shape)
+            for a, b in ((0, 1), (0.5, 0.5), (1, 1))
+        ),
+    ]

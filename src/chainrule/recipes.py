@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from chainrule.functions import LOSSES
 from chainrule.generator import uniform
+from chainrule.images import Augmentation
 from chainrule.network import Floats, Network
 from chainrule.training import Callback, History, train
 
@@ -32,6 +33,9 @@ DETERMINED = 0.8  # parameters a label that a bayesian network may have
 PARTS, FEWER = 8, 4  # into which rows are divided; where there are many rows, or a bayesian training costs much
 DEAR = 2e11  # multiply-adds of one that does
 COST = 1e12  # multiply-adds of a bayesian training at the most
+PICTURES = 3_500_000  # images that a network sees in its training
+TRIED, TRIED_SEEN = 4000, 64_000  # images of a trial of distortions, and how many it sees
+ONE_IN, PAIR = 10, 2  # part of the images that is set aside, and how many networks are trained
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class Recipe:
     dropout: float | tuple[float, ...] = 0.0
     label_smoothing: float = 0.0
     alpha: float = 0.0
+    augment: Augmentation | None = None
     parts: int = 1 << 30  # of those the rows are divided into, for so many at the most a network is trained
 
     @property
@@ -61,7 +66,7 @@ class Recipe:
     def __str__(self) -> str:
         units = "-".join(map(str, self.hidden)) or "no hidden units"
         what = f"{self.activation} {units}" if self.hidden else "linear"
-        on = f" on {self.bins} bins" if self.bins else ""
+        on = f" on {self.bins} bins" if self.bins else f" on distorted images ({self.augment})" if self.augment else ""
         return f"{what}{on} by {self.solver}"
 
 
@@ -109,6 +114,7 @@ class Problem:
         seed: int,
         groups: list[int] | None,
         callback: Callback,
+        n_threads: int = 1,
     ) -> History:
         """Train as a recipe says; the callback is called after each of CHECKS parts of the training."""
         if recipe.bayesian:
@@ -120,11 +126,12 @@ class Problem:
                 train(
                     network, rows[some], labels[some], solver="bayesian", epochs=few,
                     sample_weight=None if weight is None else weight[some], groups=groups, callback=callback,
+                    n_threads=n_threads,
                 )  # fmt: skip
                 epochs -= few
             return train(
                 network, rows, labels, solver="bayesian", epochs=epochs, sample_weight=weight, groups=groups,
-                callback=callback,
+                callback=callback, n_threads=n_threads,
             )  # fmt: skip
         batch = min(recipe.batch_size, len(rows))
         return train(
@@ -141,6 +148,7 @@ class Problem:
             label_smoothing=recipe.label_smoothing,
             weight_decay=recipe.weight_decay,
             dropout=recipe.dropout,
+            augment=recipe.augment,
             schedule=recipe.schedule,
             clip=self.clip,
             max_norm=self.max_norm,
@@ -148,6 +156,7 @@ class Problem:
             seed=seed,
             callback=callback,
             every=-(-recipe.epochs // CHECKS),
+            n_threads=n_threads,
             **self.constants,
         )
 
@@ -172,6 +181,18 @@ def by_batches(rows: int, table: bool) -> list[Recipe]:
     rate = 0.01 if rows < 20_000 else 0.005
     plain = Recipe("adamw", hidden, "silu", 0, batch, epochs, rate)
     return [plain, replace(plain, bins=BINS)] if table else [plain]
+
+
+def by_images(rows: int) -> Recipe:
+    """The recipe of images, whatever is done to them."""
+    epochs = int(np.clip(PICTURES / rows, 10, 300))
+    return Recipe("adamw", (800,), "gelu", 0, 128 if rows >= 10_000 else 32, epochs, 0.002, beta2=0.99)
+
+
+def to_try(recipe: Recipe, rows: int) -> Recipe:
+    """A short training of a small network, which shows what may be done to images."""
+    hidden = (256,) if recipe.hidden == (800,) else recipe.hidden
+    return replace(recipe, hidden=hidden, batch_size=32, epochs=int(np.clip(TRIED_SEEN / rows, 8, 60)))
 
 
 # What the user may have settled that a bayesian recipe has a place for.
