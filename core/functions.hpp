@@ -114,6 +114,8 @@ struct Block {
 
   Vec<T> q(int64_t k) const { return load(Q + k * stride); }
   Vec<T> l(int64_t k) const { return load(L + k * label_stride); }
+  // x, or 0 where label k is missing: NaN
+  Vec<T> known(int64_t k, Vec<T> x) const { return l(k) == l(k) ? x : Vec<T>{}; }
   Vec<T> constant(int64_t k) const { return splat(criterion.constant[k]); }
   void set(int64_t k, Vec<T> value) const { store<T>(Q + k * stride, value); }
 };
@@ -148,7 +150,7 @@ struct Error {
 };
 template <Loss K, class T>
 CHAINRULE_INLINE Error<T> error(const Block<T>& b, int64_t k, Vec<T> z) {
-  const Vec<T> zero = splat(T(0)), half = splat(T(0.5)), e = z - b.l(k);
+  const Vec<T> zero = splat(T(0)), half = splat(T(0.5)), e = b.known(k, z - b.l(k));
   if constexpr (K == Loss::huber) {  // (74, 75)
     Vec<T> delta = b.constant(k), size = absolute<T>(e), inside = size > delta ? delta : size;
     return {inside * fma(-half, inside, size), e > delta ? delta : e < -delta ? -delta : e};
@@ -200,8 +202,8 @@ CHAINRULE_INLINE Vec<T> binary_cross_entropy(const Block<T>& b) {
   Vec<T> sum = {};
   for (int64_t k = 0; k < b.outputs; k++) {
     Vec<T> q = b.q(k), l = b.l(k);
-    sum = sum + fma(-l, q, softplus<T>(q));
-    b.set(k, (sigmoid<T>(q) - l) * b.scale);
+    sum = sum + b.known(k, fma(-l, q, softplus<T>(q)));
+    b.set(k, b.known(k, sigmoid<T>(q) - l) * b.scale);
   }
   return sum;
 }
@@ -224,8 +226,8 @@ CHAINRULE_INLINE Vec<T> poisson(const Block<T>& b) {
   Vec<T> sum = {};
   for (int64_t k = 0; k < b.outputs; k++) {
     Vec<T> q = b.q(k), l = b.l(k), z = exp<T>(q);
-    sum = sum + fma(-l, q, z);
-    b.set(k, (z - l) * b.scale);
+    sum = sum + b.known(k, fma(-l, q, z));
+    b.set(k, b.known(k, z - l) * b.scale);
   }
   return sum;
 }
@@ -236,9 +238,9 @@ CHAINRULE_INLINE Vec<T> gaussian(const Block<T>& b) {
   Vec<T> sum = {};
   for (int64_t k = 0; k < b.criterion.labels; k++) {
     Vec<T> s = b.q(k + b.criterion.labels), e = b.q(k) - b.l(k), scaled = e * exp<T>(-s), square = scaled * e;
-    sum = fma(half, s + square, sum);
-    b.set(k, scaled * b.scale);
-    b.set(k + b.criterion.labels, half * (one - square) * b.scale);
+    sum = fma(half, b.known(k, s + square), sum);
+    b.set(k, b.known(k, scaled) * b.scale);
+    b.set(k + b.criterion.labels, half * b.known(k, one - square) * b.scale);
   }
   return sum;
 }

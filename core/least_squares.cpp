@@ -45,8 +45,10 @@ void normal_equations(const InstructionSet& set, const Network& net, const doubl
     for (int64_t k = 0; k < outputs; k++) {
       for (int64_t i = 0; i < batch.rows; i++) {
         const double w = data.weight ? data.weight[batch.first + i] : 1;
-        const double e = forward.values.back()[k * forward.stride + i] - hand.labels[k * forward.stride + i];
-        hand.scale[i] = std::sqrt(precision[k] * w);
+        const double l = hand.labels[k * forward.stride + i];
+        const bool known = !std::isnan(l);
+        const double e = known ? forward.values.back()[k * forward.stride + i] - l : 0;
+        hand.scale[i] = known ? std::sqrt(precision[k] * w) : 0;
         hand.J[(i * outputs + k) * gap + size] = hand.scale[i] * e;
         squares[(batch.first + i) * outputs + k] = w * (e * e);
       }

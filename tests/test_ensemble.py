@@ -255,3 +255,18 @@ def test_as_many_threads_as_are_free(monkeypatch):
     assert Regressor()._threads == 1
     assert Regressor(n_threads=3)._threads == 3
     assert Regressor(solver="adam")._threads == 1
+
+
+def test_targets_may_be_missing_where_there_are_several(rng):
+    """Each output learns from the rows that have it."""
+    X = rng.uniform(-1, 1, (240, 3))
+    Y = np.stack([X[:, 0] + X[:, 1] ** 2, np.sin(3 * X[:, 2])], axis=1)
+    held = rng.random(Y.shape) > 0.4
+    held[:20, 0], held[20:30] = False, False
+    model = Regressor(random_state=0, n_threads=2, max_iter=40).fit(X, np.where(held, Y, np.nan))
+    assert np.sqrt(((model.predict(X) - Y)[~held] ** 2).mean()) < 0.15
+    named = Regressor(solver="lbfgs", random_state=0, max_iter=300, tol=0.0).fit(X, np.where(held, Y, np.nan))
+    assert np.sqrt(((named.predict(X) - Y)[~held] ** 2).mean()) < 0.3
+    np.testing.assert_allclose(named.target_scale_.mean[1], Y[held[:, 1], 1].mean())
+    with pytest.raises(ValueError, match="y: column 1 holds no number at all; leave it out"):
+        Regressor().fit(X, np.stack([Y[:, 0], np.full(240, np.nan)], axis=1))

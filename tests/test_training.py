@@ -790,3 +790,72 @@ def test_what_least_squares_has_no_place_for(settings, message):
     X, y = noisy_sine(20)
     with pytest.raises(ValueError, match=re.escape(message)):
         bayesian(X, y, **settings)
+
+
+# ---- labels that are missing -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("loss", "output"),
+    [
+        ("half_squared_error", "identity"),
+        ("half_squared_error", "sigmoid"),
+        ("huber", "tanh"),
+        ("quantile", "identity"),
+        ("binary_cross_entropy", "sigmoid"),
+        ("poisson", "exp"),
+        ("gaussian", "identity"),
+    ],
+)
+def test_missing_labels_count_nothing(loss, output, engine, rng):
+    """The loss is the sum of those of networks that each have the rows and the output of the labels that are there."""
+    n, k = 37, 3
+    outputs = 2 * k if loss == "gaussian" else k
+    net = chainrule.Network([4, 5, outputs], "tanh", output, seed=1, dtype="float64", engine=engine.name)
+    X, L = rng.normal(size=(n, 4)), rng.random((n, k))
+    L[rng.random((n, k)) < 0.3] = np.nan
+    L[0] = np.nan
+    value, gradient = net.loss_and_gradient(X, L, loss=loss)
+    expected, slope = 0.0, np.zeros_like(gradient)
+    for j in range(k):
+        rows = ~np.isnan(L[:, j])
+        own = np.arange(outputs // k) * k + j
+        alone = chainrule.Network([4, 5, len(own)], "tanh", output, dtype="float64", engine=engine.name)
+        for (to, whole), at in zip(zip(alone.layers, net.layers, strict=True), (np.arange(5), own), strict=True):
+            to.weights[:], to.bias[:] = whole.weights[at], whole.bias[at]
+        e, g = alone.loss_and_gradient(X[rows], L[rows, j : j + 1], loss=loss)
+        expected += e * rows.sum() / n
+        alone.parameters[:] = g * rows.sum() / n
+        net_like = chainrule.Network([4, 5, outputs], "tanh", output, dtype="float64")
+        net_like.parameters[:] = 0
+        for (of, to), at in zip(zip(alone.layers, net_like.layers, strict=True), (np.arange(5), own), strict=True):
+            to.weights[at], to.bias[at] = of.weights, of.bias
+        slope += net_like.parameters
+    assert value == pytest.approx(expected)
+    np.testing.assert_allclose(gradient, slope, atol=1e-12)
+    history = chainrule.train(net, X, L, loss=loss, epochs=2, validation=(X, L), learning_rate=0.01)
+    assert np.isfinite(history.validation).all()
+
+
+@pytest.mark.parametrize("solver", ["levenberg_marquardt", "bayesian", "lbfgs"])
+def test_second_order_solvers_pass_missing_labels_by(solver, engine, rng):
+    X = rng.uniform(-1, 1, (80, 2))
+    L = np.stack([np.sin(2 * X[:, 0]), X[:, 0] * X[:, 1]], axis=1)
+    there = rng.random(L.shape) > 0.4
+    net = chainrule.Network([2, 6, 2], "tanh", "identity", seed=1, dtype="float64", engine=engine.name)
+    history = chainrule.train(net, X, np.where(there, L, np.nan), solver=solver, epochs=60)
+    assert np.abs(net.predict(X) - L)[~there].mean() < 0.05
+    assert np.isfinite(history.loss).all()
+
+
+def test_labels_that_may_not_be_missing(engine, rng):
+    X = rng.random((5, 2))
+    for outputs, loss, message in (
+        (1, "half_squared_error", "L must hold finite numbers; found NaN at row 3"),
+        (2, "cross_entropy", "L must hold labels; found NaN at row 3, column 0: each row of classes needs all of them"),
+    ):
+        net = chainrule.Network([2, outputs], output="softmax" if outputs > 1 else "identity", engine=engine.name)
+        L = np.full((5, outputs), 0.5)
+        L[3, 0] = np.nan
+        with pytest.raises(ValueError, match=message):
+            chainrule.train(net, X, L, loss=loss)

@@ -145,7 +145,9 @@ def as_labels(L: npt.ArrayLike, name: str, rows: int, outputs: int, dtype: np.dt
     labels = as_numbers(L, name)
     if labels.ndim == 0 or len(labels) != rows:
         raise DataError(f"{name} must have one row for each of the {rows} rows of X; got shape {labels.shape}")
-    check_finite(labels, name, dtype=dtype)
+    several = labels.dtype.kind == "f" and labels.ndim == 2 and labels.shape[1] > 1  # of which some may be missing
+    missing = np.isnan(labels) if several else np.zeros(1, dtype=bool)
+    check_finite(np.where(missing, 0, labels) if missing.any() else labels, name, dtype=dtype)
     k = outputs // per_label
     if labels.ndim == 1 and k > 1:
         return one_hot(labels, name, k, dtype)
@@ -213,7 +215,13 @@ class Scale:
 
     @classmethod
     def of(cls, values: Array, weight: Array | None) -> Scale:
-        """Return the scale of values (n, d), rows weighted."""
+        """Return the scale of values (n, d), rows weighted; of those that are not NaN, where some are."""
+        if values.dtype.kind == "f" and np.isnan(values).any():
+            each = []
+            for x in values.T:
+                known = ~np.isnan(x)
+                each.append(cls.of(x[known, None], None if weight is None else weight[known]))
+            return cls(np.concatenate([s.mean for s in each]), np.concatenate([s.deviation for s in each]))
         largest = np.abs(values).max(axis=0, initial=0.0).astype(np.float64)
         size = np.where(largest > 0, largest, 1.0)  # so that no square leaves the range of numbers
         mean = size * np.average(values / size, axis=0, weights=weight)

@@ -218,6 +218,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         ----------
         X : array or frame, (n, d)
         y : array, (n,) or (n, k)
+            Of a Regressor's several columns some numbers may be missing, NaN: of such a row it learns the others.
         sample_weight : array, (n,), optional
         X_val, y_val : optional
             A validation set of your own: its loss is in `validation_curve_`, and early stopping watches it.
@@ -754,7 +755,12 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]  # noqa: D101 (
 
     def _check_targets(self, y: Any, name: str = "y") -> Array:
         targets = data.as_numbers(y, name).astype(np.float64)
-        data.check_finite(targets, name)
+        missing = np.isnan(targets) if targets.ndim == 2 and targets.shape[1] > 1 else np.zeros(1, dtype=bool)
+        data.check_finite(np.where(missing, 0, targets) if missing.any() else targets, name)
+        if missing.ndim == 2 and name == "y" and missing.all(axis=0).any():
+            raise data.DataError(
+                f"{name}: column {int(missing.all(axis=0).argmax())} holds no number at all; leave it out"
+            )
         if targets.ndim == 2 and targets.shape[1] == 1:
             warnings.warn(
                 "A column-vector y was passed when a 1d array was expected", DataConversionWarning, stacklevel=4

@@ -117,6 +117,7 @@ class LeastSquares:
         Returns True where it came to rest: F or the evidence has stopped moving, or no step lowers F any more.
         """
         n, k = self.labels.shape
+        known = (~np.isnan(self.labels)).sum(axis=0)
         beta = np.full(k, FIRST_NOISE if self.of is not None else 1.0)
         alpha = np.full(0 if self.of is None else int(self.of.max()) + 1, FIRST_PRECISION)
         marks: list[float] = []
@@ -129,10 +130,10 @@ class LeastSquares:
             if moved is None:
                 return True
             if self.of is not None and step >= DEAF:
-                alpha, beta = self._listen(matrix, moved, alpha, beta, n)
+                alpha, beta = self._listen(matrix, moved, alpha, beta, known)
             mark = self.evidence.log if self.evidence is not None else self._height(moved, decay, beta)
             marks.append(mark)
-            if iterated(moved / n):
+            if iterated(moved / np.maximum(known, 1)):
                 return False
             least = LITTLE * n if self.of is not None else LITTLE * abs(mark)
             if step >= DEAF + QUIET and abs(mark - marks[-1 - QUIET]) <= least:
@@ -145,7 +146,7 @@ class LeastSquares:
 
     def _squares(self) -> Array:
         z = self.engine.predict(self.parameters, self.sizes, self.activations, self.rows, self.n_threads)
-        squares = (z - self.labels) ** 2
+        squares = np.where(np.isnan(self.labels), 0.0, z - self.labels) ** 2
         return total(squares if self.weight is None else squares * self.weight[:, None])
 
     def _step(self, matrix: Array, squares: Array, decay: Array, beta: Array) -> Array | None:
@@ -165,7 +166,7 @@ class LeastSquares:
         self.parameters[:] = here
         return None
 
-    def _listen(self, matrix: Array, squares: Array, alpha: Array, beta: Array, n: int) -> tuple[Array, Array]:
+    def _listen(self, matrix: Array, squares: Array, alpha: Array, beta: Array, n: Indices) -> tuple[Array, Array]:
         """Return α and β as the evidence has them, and keep that; as they are where the matrix is not positive."""
         assert self.of is not None
         found = self.engine.inverse_diagonal(matrix, alpha[self.of])
@@ -179,10 +180,10 @@ class LeastSquares:
         log = (
             -0.5 * float(total(beta * squares) + total(alpha * sums))
             + 0.5 * math.fsum(c * math.log(a) for c, a in zip(count, alpha, strict=True))
-            + 0.5 * n * math.fsum(math.log(b / (2 * math.pi)) for b in beta)
+            + 0.5 * math.fsum(count * math.log(b / (2 * math.pi)) for count, b in zip(n, beta, strict=True))
             - math.fsum(math.log(p) for p in pivots)
         )  # (90)
         alpha = np.clip(determined / np.maximum(sums, 1e-300), WEAKEST, STRONGEST)  # (92)
-        beta = np.maximum(n - gamma / len(beta), 1.0) / np.maximum(squares, 1e-300)  # (93)
+        beta = np.where(n > 0, np.maximum(n - gamma / len(beta), 1.0) / np.maximum(squares, 1e-300), beta)  # (93)
         self.evidence = Evidence(log, gamma, alpha, np.sqrt(1 / beta))
         return alpha, beta

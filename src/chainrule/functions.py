@@ -280,12 +280,20 @@ class Objective:
         return l * (1 - self.smoothing) + self.smoothing / classes
 
     def value(self, q: Array, z: Array, l: Array) -> Array:
-        """ε of each row, (n,), of labels that are smooth already."""
-        return LOSSES[self.loss].value(q, z, l, np.asarray(self.constants))
+        """ε of each row, (n,), of labels that are smooth already; a label that is missing, NaN, counts nothing."""
+        loss, c, known = LOSSES[self.loss], np.asarray(self.constants), ~np.isnan(l)
+        if known.all():
+            return loss.value(q, z, l, c)
+        total = np.zeros(len(l))
+        for k in range(l.shape[1]):
+            own, rows = np.arange(loss.per_label) * l.shape[1] + k, known[:, k]
+            total[rows] += loss.value(q[rows][:, own], z[rows][:, own], l[rows, k : k + 1], c[k : k + 1])
+        return total
 
     def derivative(self, q: Array, z: Array, l: Array) -> Array:
         """∂ε/∂z or ∂ε/∂q of each row, shaped like q, of labels that are smooth already."""
-        return LOSSES[self.loss].derivative(q, z, l, np.asarray(self.constants))
+        slope, missing = LOSSES[self.loss].derivative(q, z, l, np.asarray(self.constants)), np.isnan(l)
+        return np.where(np.tile(missing, LOSSES[self.loss].per_label), 0.0, slope) if missing.any() else slope
 
 
 def activate(name: str, p: Array) -> Array:
@@ -320,9 +328,17 @@ def choose(argument: str, value: object, allowed: Iterable[str], aliases: Mappin
 
 
 def check_labels(labels: npt.NDArray[np.floating], name: str, loss: str) -> None:
-    """Refuse labels that a loss has no meaning for: for a cross-entropy those below 0 or, the binary one, above 1."""
+    """Refuse labels that a loss has no meaning for: for a cross-entropy those below 0 or, the binary one, above 1.
+
+    One of several labels of a row may be missing, NaN, where a loss is a sum over them.
+    """
     rule = LOSSES[loss]
-    if labels.size and not (labels.min() >= rule.lowest and labels.max() <= rule.highest):
+    missing = np.isnan(labels)
+    if missing.any() and (labels.shape[1] < 2 or loss == "cross_entropy"):
+        row, column = np.argwhere(missing)[0].tolist()
+        why = "each row of classes needs all of them" if labels.shape[1] > 1 else "leave the row out"
+        raise DataError(f"{name} must hold labels; found NaN at row {row}, column {column}: {why}")
+    if labels.size and ((labels < rule.lowest) | (labels > rule.highest)).any():
         row, column = np.argwhere((labels < rule.lowest) | (labels > rule.highest))[0].tolist()
         raise DataError(
             f"{name} must hold {rule.labels} for loss={loss!r}; found {labels[row, column]:g} at row {row}, column {column}"

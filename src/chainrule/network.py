@@ -196,7 +196,8 @@ class Network:
         X : array, (n, d)
             Inputs, float or uint8.
         L : array, (n, k), or (n,) of labels 0..k-1
-            What the outputs should be; of the gaussian loss half as many columns as there are outputs.
+            What the outputs should be; of the gaussian loss half as many columns as there are outputs. Of several labels
+            some may be missing, NaN: these count nothing.
         loss : str, default "half_squared_error"
             half_squared_error, huber, quantile: after any output; binary_cross_entropy: after sigmoid; cross_entropy: after
             softmax; poisson: after exp; gaussian: after identity, whose outputs are the means and then the logs of the

@@ -351,8 +351,9 @@ def normal_equations(
     """
     m = theta.astype(np.float64)
     J = parameter_jacobian(m, sizes, activations, X).astype(np.float64)
-    e = predict(m, sizes, activations, X).astype(np.float64) - L
-    w = _weights(weight, len(e))[:, None]
+    known = ~np.isnan(L)
+    e = np.where(known, predict(m, sizes, activations, X).astype(np.float64) - L, 0.0)
+    w = _weights(weight, len(e))[:, None] * known
     both = np.hstack([J, e.reshape(-1, 1)]) * np.sqrt(precision * w).reshape(-1, 1)  # (89)
     return both.T @ both, w * e**2
 

@@ -164,7 +164,8 @@ def train(
         Inputs, float or uint8 (grey levels, which enter as 0..1). Float32, float64 and uint8 of any strides are read in
         place.
     L : array, (n, k), or (n,) of labels 0..k-1
-        What the outputs should be; of the gaussian loss half as many columns as there are outputs.
+        What the outputs should be; of the gaussian loss half as many columns as there are outputs. Of several labels some
+        may be missing, NaN: these count nothing.
     loss : str, default "half_squared_error"
         half_squared_error, huber and quantile go with any output, binary_cross_entropy with sigmoid, cross_entropy with
         softmax, poisson with exp, gaussian with identity: k means, then the logs of their k variances.
