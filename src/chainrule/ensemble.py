@@ -39,6 +39,7 @@ from chainrule.recipes import (
     by_images,
     to_try,
 )
+from chainrule.targets import Bends
 from chainrule.training import History
 
 Doubles = npt.NDArray[np.float64]
@@ -104,12 +105,21 @@ class Ensemble:
 
     inputs: Inputs | None  # None: rows enter as they are
     members: list[Member]
+    bends: Bends | None = None  # of the labels that were learned
 
     def encode(self, table: Array, member: Member) -> Array:
         """Return what a member is given of the rows of a table."""
         if self.inputs is None:
             return table
         return self.inputs.encode(table, member.bins, member.network.dtype.name)
+
+    def taught(self, labels: Floats) -> Floats:
+        """Return labels as the networks learn them."""
+        return labels if self.bends is None else self.bends.apply(labels.astype(np.float64))
+
+    def straight(self, z: Floats) -> Floats:
+        """Return what a network answers as labels."""
+        return z if self.bends is None else self.bends.undo(z.astype(np.float64))
 
     def answer(self, table: Array, n_threads: int = 1) -> Floats:
         """Return the mean of the members' outputs for the rows of a table; (n, k)."""
@@ -119,7 +129,7 @@ class Ensemble:
             kind = (member.bins, member.network.dtype.name)
             if kind not in encoded:
                 encoded[kind] = self.encode(table, member)
-            z = member.network.predict(encoded[kind], n_threads=n_threads)
+            z = self.straight(member.network.predict(encoded[kind], n_threads=n_threads))
             if len(self.members) == 1:
                 return z
             total = member.share * z.astype(np.float64) if total is None else total + member.share * z
@@ -182,12 +192,15 @@ class Learner:
     seed: int
     n_threads: int
     images: tuple[int, ...] | None = None  # their shape, where rows are images
+    bends: Bends | None = None
     deadline: float = np.inf
     report: Callable[[str], None] | None = None
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
         self.encoded: dict[tuple[int, bool], Array] = {}
+        self.bent = None if self.bends is None else self.bends.apply(self.labels.astype(np.float64))
+        self.known: dict[tuple[Recipe, int], Made] = {}  # trained already
 
     def rows(self, recipe: Recipe) -> Array:
         """Return the encoded rows, made once for each number of bins."""
@@ -215,8 +228,14 @@ class Learner:
         weight = None if self.weight is None else self.weight[fold.kept]
         checks: list[Check] = []
 
+        labels = self.labels
+        if recipe.bend and self.bent is not None:
+            labels = self.bent
+
         def check(history: History) -> None:
             answers = network.predict(others, n_threads=threads).astype(np.float64)
+            if recipe.bend and self.bends is not None:
+                answers = self.bends.undo(answers)
             checks.append(Check(history.epochs, network.parameters.copy(), answers))
 
         def look(history: History) -> bool:
@@ -228,7 +247,7 @@ class Learner:
             network,
             recipe,
             X[fold.kept],
-            self.labels[fold.kept],
+            labels[fold.kept],
             weight if weight is not None and weight.any() else None,
             seed,
             None if self.inputs is None else self.inputs.groups(recipe.bins),
@@ -246,6 +265,8 @@ class Learner:
 
         def run(job: tuple[Recipe, Fold, int]) -> Made | None:
             recipe, _, number = job
+            if (recipe, number) in self.known:
+                return self.known.pop((recipe, number))
             if self.late() and number > 0:
                 return None
             made = None
@@ -278,18 +299,30 @@ class Learner:
                 heard[recipe] = max(heard.get(recipe, -np.inf), made.history.evidence.log)
         return sorted(heard, key=lambda recipe: -heard[recipe])[:2]
 
-    def choose_augmentation(self, recipe: Recipe, fold: Fold, candidates: list[Augmentation | None]) -> Recipe:
+    def better_bent(self, recipes: list[Recipe], fold: Fold, loss_of: Judge) -> bool:
+        """Whether the recipes learn better where the targets are bent: together, for the first fold's rows."""
+        jobs = [
+            (recipe, fold, 0) for straight in recipes for recipe in (straight, replace(straight, bend=str(self.bends)))
+        ]
+        gain = 0.0
+        for (recipe, _, _), made in zip(jobs, self.all_of(jobs), strict=True):
+            losses = [loss_of([fold], [check.answers]) for check in made.checks] if made else []
+            lowest = min((loss for loss in losses if np.isfinite(loss)), default=np.finfo(float).max)
+            gain += (-1 if recipe.bend else 1) * math.log(max(lowest, SMALLEST))
+            if made is not None:
+                self.known[recipe, 0] = made
+        return gain > 0
+
+    def choose_augmentation(
+        self, recipe: Recipe, fold: Fold, candidates: list[Augmentation | None], loss_of: Judge
+    ) -> Recipe:
         """Return the recipe with what may be done to images: what it is best to do with some in a short training."""
-        few = replace(fold, kept=fold.kept[:TRIED], aside=fold.aside[:TRIED])
+        few = replace(fold, kept=fold.kept[:: -(-len(fold.kept) // TRIED)], aside=fold.aside[:TRIED])
         short = to_try(recipe, len(few.kept))
         jobs = [(replace(short, augment=augment), few, 0) for augment in candidates]
         losses = []
         for made in self.all_of(jobs):
-            loss = (
-                np.inf
-                if made is None
-                else mean_loss(self.problem, made.checks[-1].answers, self.labels[few.aside], None)
-            )
+            loss = np.inf if made is None else loss_of([few], [made.checks[-1].answers])
             losses.append(loss if np.isfinite(loss) else np.inf)
         return replace(recipe, augment=candidates[int(np.argmin(losses))])
 
@@ -374,10 +407,12 @@ def learn(
     classes: Array | None,
     fixed: dict[str, Any],
     validation: Examples | None,
+    bent: bool = False,
 ) -> list[Trial]:
     """Return the trials of the recipes for a table, each with its share.
 
-    `fixed` has what the user has settled of each recipe; with a validation set every network learns from all rows.
+    `fixed` has what the user has settled of each recipe; with a validation set every network learns from all rows. The
+    targets are bent where that helps or, where it is so settled, in any case.
     """
     n = len(learner.table)
     if n < 2 and validation is None:
@@ -392,16 +427,6 @@ def learn(
 
         folds = [Fold(np.arange(n), np.arange(0), own) for _ in range(count)]
     rows = len(folds[0].kept)
-    if learner.images is not None:
-        recipe = replace(by_images(rows), parts=parts or PAIR, **fixed)
-        if "augment" not in fixed:
-            recipe = learner.choose_augmentation(recipe, folds[0], candidates(learner.images))
-        recipes = [recipe]
-    else:
-        recipes = [replace(recipe, **fixed) for recipe in by_batches(rows, learner.inputs is not None)]
-    if learner.inputs is not None:
-        bayesian = by_evidence(rows, learner.inputs.width(), learner.problem, fixed)
-        recipes += learner.choose_width(bayesian, folds[0]) if len(bayesian) > 1 else bayesian
 
     def loss_of(ran_folds: list[Fold], answers: list[Doubles]) -> float:
         if validation is not None:
@@ -410,7 +435,21 @@ def learn(
         weight = None if learner.weight is None else learner.weight[ran]
         return mean_loss(learner.problem, np.concatenate(answers), learner.labels[ran], weight)
 
-    trials = learner.cross_fit(list(dict.fromkeys(recipes)), folds, loss_of)
+    if learner.images is not None:
+        recipe = replace(by_images(rows), parts=parts or PAIR, **fixed)
+        if "augment" not in fixed:
+            recipe = learner.choose_augmentation(recipe, folds[0], candidates(learner.images), loss_of)
+        recipes = [recipe]
+    else:
+        recipes = [replace(recipe, **fixed) for recipe in by_batches(rows, learner.inputs is not None)]
+    recipes = list(dict.fromkeys(recipes))
+    if learner.bends is not None and (bent or learner.better_bent(recipes, folds[0], loss_of)):
+        recipes = [replace(recipe, bend=str(learner.bends)) for recipe in recipes]
+    if learner.inputs is not None and learner.images is None:
+        bayesian = by_evidence(rows, learner.inputs.width(), learner.problem, fixed)
+        bayesian = [replace(recipe, bend=recipes[0].bend) for recipe in bayesian]
+        recipes += learner.choose_width(bayesian, folds[0]) if len(bayesian) > 1 else bayesian
+    trials = learner.cross_fit(recipes, folds, loss_of)
     for trial in trials:
         trial.settle(loss_of)
     choose_shares(trials, loss_of)

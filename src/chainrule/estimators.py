@@ -45,6 +45,7 @@ from chainrule.optimizers import FULL_BATCH, LEAST_SQUARES, SECOND_ORDER, SOLVER
 from chainrule.recipes import Problem, spread_biases
 from chainrule.schedules import SCHEDULES, check_schedule
 from chainrule.tables import read_table
+from chainrule.targets import BENDS, Bends
 from chainrule.training import History, Progress, train
 
 Array = npt.NDArray[Any]
@@ -241,9 +242,11 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         if self._solver == AUTO:
             self._fit_auto(table, labels, weight, validation, started)
             return self
-        rows = self._encoded(table)
+        if not go_on:
+            self.bends_ = self._bends(labels)
+        labels, rows = self._taught(labels), self._encoded(table)
         if validation is not None:
-            validation = (self._encoded(validation[0]), validation[1])
+            validation = (self._encoded(validation[0]), self._taught(validation[1]))
         elif self.early_stopping:
             rows, labels, weight, validation = self._split(rows, labels, weight)
         if go_on:
@@ -328,6 +331,10 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         choose("loss", self.loss, ("auto", *self._losses), LOSS_ALIASES)
         choose("output", self.output, ("auto", *OUTPUTS), ALIASES)
         choose("dtype", self.dtype, ("float32", "float64"))
+        if isinstance(self, Regressor):
+            self._bounds()
+            if self.target_transform is not None:
+                choose("target_transform", self.target_transform, (AUTO, *BENDS))
 
     def _hidden(self) -> list[int]:
         hidden = self._of("hidden_layer_sizes")
@@ -478,6 +485,18 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         """Return what one network, of a named solver, is given."""
         return table if self.inputs_ is None else self.inputs_.encode(table, 0, self.dtype)
 
+    @property
+    def _quantile(self) -> float:
+        """Of the labels as they are learned."""
+        return self.quantile
+
+    def _bends(self, labels: Floats) -> Bends | None:
+        """Return how the labels are bent before they are learned, where the user says it or auto may choose to."""
+        return None
+
+    def _taught(self, labels: Floats) -> Floats:
+        return labels if self.bends_ is None else self.bends_.apply(labels.astype(np.float64))
+
     def _split(
         self, rows: Array, labels: Floats, weight: Array | None
     ) -> tuple[Array, Floats, Array | None, tuple[Array, Floats]]:
@@ -494,7 +513,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         if own.shape[1] != self.n_features_in_:
             raise data.DataError(f"x must have {self.n_features_in_} values, as a row of X; got {own.shape[1]}")
         target = self._check_targets([l], "l")
-        table, labels = self._read(own, "x"), self._labels(target, "l")
+        table, labels = self._read(own, "x"), self._taught(self._labels(target, "l"))
         if self.grey_:
             return table[0], labels[0], ""
         member = self.ensemble_.members[0]
@@ -535,7 +554,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         )
         if self._solver in LEAST_SQUARES:
             spread_biases(self.network_, seed)
-        self.ensemble_ = Ensemble(self.inputs_, [Member(self.network_)])
+        self.ensemble_ = Ensemble(self.inputs_, [Member(self.network_)], self.bends_)
         self.history_ = History()
         self._seed_ = seed
 
@@ -570,7 +589,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             l2=0.0 if solver == "bayesian"
             else self._of("alpha") / (len(rows) if solver in FULL_BATCH else batch) / self._mean_weight,
             delta=self.delta,
-            quantile=self.quantile,
+            quantile=self._quantile,
             label_smoothing=self._of("label_smoothing"),
             weight_decay=self.weight_decay,
             clip=self.clip,
@@ -619,13 +638,14 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         """Cross-fit the recipes for the table; the network of the largest share stands for the ensemble."""
         self._seed_ = self._seed()
         self._check_objective(labels)
-        constants = {"delta": self.delta, "quantile": self.quantile}
+        constants = {"delta": self.delta, "quantile": self._quantile}
         problem = Problem(
             self.loss_name_, self.out_activation_, labels.shape[1], constants, self.engine, self.dtype, self.clip,
             self.max_norm, self._mean_weight,
         )  # fmt: skip
         learner = Learner(
             problem, self.inputs_, table, labels, weight, self._seed_, self._threads, self.image_shape_,
+            self._bends(labels),
             np.inf if self.time_limit is None else started + self.time_limit, print if self.verbose else None,
         )  # fmt: skip
         fixed = {OF_A_RECIPE.get(name, name): getattr(self, name) for name in DEFAULTS if self._given(name)}
@@ -638,11 +658,14 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         if "activation" in fixed and not isinstance(self.activation, str):
             fixed["activation"] = tuple(self.activation)
         parts = None if self.ensemble == AUTO else int(self.ensemble)
-        trials = ensemble.learn(learner, parts, self._strata(labels), fixed, validation)
+        bent = getattr(self, "target_transform", AUTO) != AUTO
+        trials = ensemble.learn(learner, parts, self._strata(labels), fixed, validation, bent)
         used = sorted((trial for trial in trials if trial.share > 0), key=lambda trial: -trial.share)
+        self.bends_ = learner.bends if used[0].recipe.bend else None
         self.ensemble_ = Ensemble(
             self.inputs_,
             [Member(network, t.recipe.bins, t.share / len(t.networks)) for t in used for network in t.networks],
+            self.bends_,
         )
         self.network_, self.history_ = used[0].made[0].network, used[0].made[0].history
         if learner.stopped.is_set():
@@ -676,6 +699,9 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         self.check_parameters()
         first = not hasattr(self, "network_")
         table, labels, weight = self._examples(X, y, sample_weight, first, classes)
+        if first:
+            self.bends_ = self._bends(labels) if self.solver != AUTO else None
+        labels = self._taught(labels)
         if not first and len(self.ensemble_.members) > 1:
             return self._go_on(table, labels, weight)
         rows = self._encoded(table)
@@ -706,7 +732,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         inputs = self.inputs_
         if len(self.ensemble_.members) == 1 and (inputs is None or inputs.plain) and self._plain(X):
             rows = X if inputs is None else inputs.scaled(X, self.dtype)
-            return self.network_.predict(rows, n_threads=self.n_threads or 1)
+            return self.ensemble_.straight(self.network_.predict(rows, n_threads=self.n_threads or 1))
         return self.ensemble_.answer(self._table(X), self.n_threads or 1)
 
     def __sklearn_tags__(self) -> Any:
@@ -730,12 +756,19 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]  # noqa: D101 (
     __doc__ = f"""Learns numbers, one or several a row: by half the squared error, or another of its losses.
 
     {(_Network.__doc__ or "").partition(chr(10))[2].strip()}
+    target_transform : {{"log", "asinh"}} or None, default "auto"
+        Learn y bent, so that a heavy tail does not count for all, and undo it for the answer: its logarithm, for y above 0;
+        or asinh, which is a logarithm on both sides of the median. By auto what rows not learned from show to be better,
+        where a tail is heavy; nothing where a solver is named. Of half_squared_error, huber and quantile, without bounds.
+    bounds : pair, optional
+        (low, high): no prediction is below or above; None for the end that is open: (0, None) for what is positive. The
+        output is then a softplus or a sigmoid.
 
     Attributes
     ----------
     network_ : Network
     loss_curve_, validation_curve_ : list of float
-        Per epoch, in units of the standardised targets.
+        Per epoch, in units of the standardised targets, bent where they are.
     n_iter_ : int
         Epochs run.
     coefs_, intercepts_ : list of ndarray
@@ -750,6 +783,8 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]  # noqa: D101 (
     True
     """
 
+    target_transform: str | None = AUTO
+    bounds: Any = None
     _numeric = True
     _losses, _other = tuple(name for name in LOSSES if name not in SMOOTHED), "Classifier"
 
@@ -774,12 +809,77 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]  # noqa: D101 (
         self.loss_name_ = (
             "half_squared_error" if self.loss == "auto" else choose("loss", self.loss, LOSSES, LOSS_ALIASES)
         )
-        needed = LOSSES[self.loss_name_].output or "identity"
+        low, high = self._bounds()
+        natural = (
+            "identity" if low is None and high is None else "softplus" if low is None or high is None else "sigmoid"
+        )
+        needed = LOSSES[self.loss_name_].output or natural
         self.out_activation_ = needed if self.output == "auto" else choose("output", self.output, OUTPUTS, ALIASES)
+        if natural not in ("identity", self.out_activation_):
+            raise ValueError(
+                f"bounds={self.bounds!r} need output={natural!r}; got loss={self.loss_name_!r}, output={self.output!r}: "
+                f"leave output at 'auto', with half_squared_error, huber or quantile"
+            )
         columns = y.reshape(len(y), -1)
         self.single_output_, self.outputs_ = y.ndim == 1, columns.shape[1]
-        scaled = self.standardize and self.out_activation_ == "identity"
-        self.target_scale_ = Scale.of(columns, weight) if scaled else None
+        if self.target_transform == "log" and (columns <= 0).any():
+            row, column = np.argwhere(columns <= 0)[0].tolist()
+            raise data.DataError(
+                f"y must be above 0 for target_transform='log'; found {columns[row, column]:g} at row {row}, "
+                f"column {column}. Use 'asinh'"
+            )
+        if natural == "identity":
+            scaled = self.standardize and self.out_activation_ == "identity"
+            self.target_scale_ = Scale.of(columns, weight) if scaled else None
+        else:  # z is the way from a bound
+            way = Scale.of(columns, weight).deviation
+            if low is None:
+                self.target_scale_ = Scale(np.full_like(way, high), -way)
+            else:
+                self.target_scale_ = Scale(
+                    np.full_like(way, low), way if high is None else np.full_like(way, high - low)
+                )
+
+    def _bounds(self) -> tuple[float | None, float | None]:
+        """Return the bounds, checked: None where an end is open."""
+        if self.bounds is None:
+            return None, None
+        try:
+            low, high = (
+                None if e is None else data.check_number("bounds", e, -np.inf, np.inf, "()") for e in self.bounds
+            )
+        except (TypeError, ValueError):
+            low, high = 1.0, 0.0
+        if (low is None and high is None) or (low is not None and high is not None and low >= high):
+            raise ValueError(
+                f"bounds must be a pair (low, high), low below high, None for an open end; got {self.bounds!r}"
+            )
+        return low, high
+
+    @property
+    def _quantile(self) -> float:
+        return 1 - self.quantile if self._bounds()[0] is None and self._bounds()[1] is not None else self.quantile
+
+    def _bends(self, labels: Floats) -> Bends | None:
+        asked = None if self.target_transform == AUTO else self.target_transform
+        suits = self.out_activation_ == "identity" and self.loss_name_ != "gaussian"
+        if asked is not None and not suits:
+            raise ValueError(
+                f"target_transform={asked!r} goes with half_squared_error, huber or quantile, without bounds; got "
+                f"loss={self.loss_name_!r}, output={self.out_activation_!r}"
+            )
+        free = self._solver == AUTO and self.target_transform == AUTO and self.loss_name_ == "half_squared_error"
+        if not (asked or (free and suits)):
+            return None
+        scale = self.target_scale_
+        zeros = np.zeros(labels.shape[1]) if scale is None else -scale.mean / scale.deviation
+        return Bends.learn(labels.astype(np.float64), zeros, asked)
+
+    def _undo(self, labels: Floats) -> npt.NDArray[np.float64]:
+        """Return labels in the units of y."""
+        scale = self.target_scale_
+        y = labels.astype(np.float64) if scale is None else scale.undo(labels)
+        return y if self.bounds is None else np.clip(y, *self._bounds())
 
     def _labels(self, y: Array, name: str = "y") -> Floats:
         columns = y.reshape(len(y), -1)
@@ -788,7 +888,15 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]  # noqa: D101 (
                 f"{name} must have {self.outputs_} columns, as the y that was learned from first; got {columns.shape[1]}"
             )
         check_labels(columns, name, self.loss_name_)
-        scaled: Floats = columns if self.target_scale_ is None else self.target_scale_.apply(columns, self.dtype)
+        low, high = self._bounds()
+        outside = (columns < (-np.inf if low is None else low)) | (columns > (np.inf if high is None else high))
+        if outside.any():
+            row, column = np.argwhere(outside)[0].tolist()
+            raise data.DataError(
+                f"{name} must lie within bounds={self.bounds!r}; found {columns[row, column]:g} at row {row}"
+                + (f", column {column}" if y.ndim > 1 else "")
+            )
+        scaled: Floats = columns if self.target_scale_ is None else self.target_scale_.apply(columns, np.float64)
         return scaled
 
     def _weights(self, y: Array, weight: Array | None) -> Array | None:
@@ -825,7 +933,7 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]  # noqa: D101 (
             )
         Z, scale = self._outputs(X).astype(np.float64), self.target_scale_
         means = Z[:, : self.outputs_]
-        answers = [means if scale is None else scale.undo(means)]
+        answers = [self._undo(means)]
         if return_std:
             spread = np.exp(0.5 * Z[:, self.outputs_ :])  # σ = e^(s/2), of s = log σ² (80)
             answers.append(spread if scale is None else spread * scale.deviation)

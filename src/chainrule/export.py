@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 FORMAT = 2
 OF_THE_RUN = ("n_threads", "verbose", "engine")  # parameters that do not change what was learned: not saved
+SAYING_NONE = ("augment", "target_transform")  # whose None is not their default
 KINDS = ("Network", "Regressor", "Classifier")
 
 
@@ -95,12 +96,13 @@ def _describe(model: Regressor | Classifier) -> dict[str, Any]:
     parameters = {k: _plain(v) for k, v in model.get_params(deep=False).items()}
     described: dict[str, Any] = {
         "parameters": {
-            k: v for k, v in parameters.items() if (v is not None or k == "augment") and k not in OF_THE_RUN
+            k: v for k, v in parameters.items() if (v is not None or k in SAYING_NONE) and k not in OF_THE_RUN
         },
         "loss": model.loss_name_,
         "grey": bool(model.grey_),
         "images": None if model.image_shape_ is None else [int(n) for n in model.image_shape_],
         "inputs": None if model.inputs_ is None else model.inputs_.to_json(),
+        "bends": None if model.bends_ is None else model.bends_.to_json(),
         "members": [{"bins": member.bins, "share": member.share} for member in model.ensemble_.members],
         "choice": getattr(model, "choice_", None),
         "seconds": getattr(model, "seconds_", 0.0),
@@ -249,6 +251,7 @@ def _restore_estimator(
     from chainrule.estimators import Classifier, Regressor
     from chainrule.functions import LOSSES, check_loss
     from chainrule.inputs import MOST_BINS, Inputs
+    from chainrule.targets import Bends
     from chainrule.training import History
 
     network = networks[0]
@@ -267,8 +270,8 @@ def _restore_estimator(
         for values in (mean, deviation):
             if values.shape != (size,) or values.dtype != np.float64 or not np.isfinite(values).all():
                 raise ValueError(f"the scale of the {name} is not ({size},) finite float64")
-        if (deviation <= 0).any():
-            raise ValueError(f"the scale of the {name} holds a deviation that is not positive")
+        if (deviation == 0).any():
+            raise ValueError(f"the scale of the {name} holds a deviation of 0")
         return Scale(mean, deviation)
 
     model.network_ = network
@@ -276,7 +279,8 @@ def _restore_estimator(
     members = [
         Member(held, int(m["bins"]), float(m["share"])) for held, m in zip(networks, described["members"], strict=True)
     ]
-    model.ensemble_ = Ensemble(model.inputs_, members)
+    model.bends_ = None if described["bends"] is None else Bends.from_json(described["bends"])
+    model.ensemble_ = Ensemble(model.inputs_, members, model.bends_)
     model.n_features_in_ = network.sizes[0] if model.inputs_ is None else len(model.inputs_.columns)
     for member in members:
         if not 0 < member.share <= 1 or not 0 <= member.bins <= MOST_BINS or (member.bins and MOST_BINS % member.bins):

@@ -46,6 +46,7 @@ class Recipe:
     hidden: tuple[int, ...]
     activation: str | tuple[str, ...]
     bins: int = 0
+    bend: str = ""  # of the targets
     batch_size: int = 32
     epochs: int = ITERATIONS
     learning_rate: float = 0.01
@@ -67,7 +68,8 @@ class Recipe:
         units = "-".join(map(str, self.hidden)) or "no hidden units"
         what = f"{self.activation} {units}" if self.hidden else "linear"
         on = f" on {self.bins} bins" if self.bins else f" on distorted images ({self.augment})" if self.augment else ""
-        return f"{what}{on} by {self.solver}"
+        of = f" of {self.bend} y" if self.bend else ""
+        return f"{what}{on}{of} by {self.solver}"
 
 
 @dataclass(frozen=True)
@@ -179,14 +181,22 @@ def by_batches(rows: int, table: bool) -> list[Recipe]:
     batch, epochs = batches(rows)
     hidden = (128, 128) if rows < 2500 else (128, 128, 128) if rows < 20_000 else (256, 256, 256)
     rate = 0.01 if rows < 20_000 else 0.005
-    plain = Recipe("adamw", hidden, "silu", 0, batch, epochs, rate)
+    plain = Recipe("adamw", hidden, "silu", batch_size=batch, epochs=epochs, learning_rate=rate)
     return [plain, replace(plain, bins=BINS)] if table else [plain]
 
 
 def by_images(rows: int) -> Recipe:
     """The recipe of images, whatever is done to them."""
     epochs = int(np.clip(PICTURES / rows, 10, 300))
-    return Recipe("adamw", (800,), "gelu", 0, 128 if rows >= 10_000 else 32, epochs, 0.002, beta2=0.99)
+    return Recipe(
+        "adamw",
+        (800,),
+        "gelu",
+        batch_size=128 if rows >= 10_000 else 32,
+        epochs=epochs,
+        learning_rate=0.002,
+        beta2=0.99,
+    )
 
 
 def to_try(recipe: Recipe, rows: int) -> Recipe:

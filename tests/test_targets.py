@@ -1,0 +1,122 @@
+"""Targets: bent where a tail is heavy, and within bounds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import chainrule
+from chainrule import Regressor
+from chainrule.targets import Bend, Bends
+
+FAST = {"random_state": 0, "n_threads": 2, "max_iter": 40}
+
+
+@pytest.mark.parametrize("kind", ["log", "asinh"])
+def test_bends_are_undone_exactly(kind, rng):
+    l = np.exp(rng.normal(0, 2, 500)) if kind == "log" else rng.standard_cauchy(500)
+    bend = Bend.learn(l, 0.0, kind)
+    t = bend.apply(l)
+    assert t.mean() == pytest.approx(0, abs=1e-12)
+    assert t.std() == pytest.approx(1)
+    np.testing.assert_allclose(bend.undo(t), l, rtol=1e-12)
+    assert np.isfinite(bend.undo(np.array([-1e9, 1e9]))).all()
+    assert Bends.from_json(Bends((bend, Bend())).to_json()) == Bends((bend, Bend()))
+
+
+def test_only_heavy_tails_are_bent(rng):
+    for l in (rng.normal(size=2000), rng.random(2000), np.ones(50), np.repeat([0.0, 1.0], 30)):
+        assert Bend.learn(l, -10.0).kind == ""
+    assert Bend.learn(np.exp(2 * rng.normal(size=2000)), 0.0).kind == "log"
+    assert Bend.learn(np.exp(2 * rng.normal(size=2000)) - 1, 0.0).kind == "asinh"
+    assert Bend.learn(rng.standard_cauchy(2000), 0.0).kind == "asinh"
+    assert Bend.learn(np.append(np.exp(2 * rng.normal(size=50)), np.nan), 0.0).kind == "log"
+
+
+def heavy(rng, n=400):
+    X = rng.uniform(-1, 1, (n, 3))
+    return X, np.exp(3 * X[:, 0] + 2 * np.sin(3 * X[:, 1]))
+
+
+def test_auto_bends_where_it_is_better(rng, tmp_path):
+    X, y = heavy(rng)
+    model = Regressor(**FAST).fit(X[:300], y[:300])
+    straight = Regressor(**FAST, target_transform=None).fit(X[:300], y[:300])
+    errors = [np.abs(np.log(np.maximum(m.predict(X[300:]), 1e-3) / y[300:])).mean() for m in (model, straight)]
+    assert "of log y" in model.summary()
+    assert "of log y" not in straight.summary()
+    assert errors[0] < 0.5 * errors[1]
+    assert (model.predict(X[300:]) > 0).all()
+    for name, kept in (("a", model), ("b", straight)):
+        chainrule.save(kept, tmp_path / name)
+        again = chainrule.load(tmp_path / name)
+        assert again.target_transform == kept.target_transform
+        np.testing.assert_array_equal(again.predict(X), kept.predict(X))
+    # A heavy tail that is noise: the mean is asked for, and it is not that of the logarithm.
+    noise = np.exp(1.5 * rng.normal(size=2000))
+    told = Regressor(**FAST).fit(X[np.arange(2000) % 400], noise + 0 * X[np.arange(2000) % 400, 0])
+    assert told.predict(X).mean() == pytest.approx(noise.mean(), rel=0.15)
+
+
+@pytest.mark.parametrize("solver", ["auto", "lbfgs", "adam"])
+def test_the_user_states_how_y_is_bent(solver, rng):
+    X, y = heavy(rng)
+    how = {"random_state": 0, "max_iter": 300, "learning_rate_init": 0.01, "tol": 0.0}
+    if solver == "auto":
+        how = FAST
+    model = Regressor(solver=solver, target_transform="log", activation="tanh", **how).fit(X[:300], y[:300])
+    assert np.abs(np.log(model.predict(X[300:]) / y[300:])).mean() < 0.2
+    assert str(model.bends_) == "log"
+    two = Regressor(solver=solver, target_transform="asinh", activation="tanh", **how).fit(X, np.stack([y, -y], 1))
+    np.testing.assert_allclose(two.predict(X).sum(axis=1), 0, atol=0.2 * np.abs(y).max())
+
+
+@pytest.mark.parametrize("loss", ["half_squared_error", "huber", "quantile"])
+@pytest.mark.parametrize("bounds", [(0, 1), (0, None), (None, 1), (-0.5, 2)], ids=str)
+@pytest.mark.parametrize("solver", ["auto", "adam"])
+def test_predictions_keep_within_bounds(solver, bounds, loss, rng, tmp_path):
+    X = rng.uniform(-1, 1, (300, 2))
+    y = np.clip(0.5 + X[:, 0] + 0.2 * rng.normal(size=300), 0, 1)
+    how = (
+        FAST
+        if solver == "auto"
+        else {"solver": "adam", "max_iter": 60, "learning_rate_init": 0.01, "random_state": 0, "tol": 0.0}
+    )
+    model = Regressor(bounds=bounds, loss=loss, **how).fit(X, y)
+    low, high = (np.inf * sign if end is None else end for sign, end in zip((-1, 1), bounds, strict=True))
+    far = model.predict(10 * rng.normal(size=(500, 2)))
+    assert low <= far.min()
+    assert far.max() <= high
+    assert np.abs(model.predict(X) - np.clip(0.5 + X[:, 0], 0, 1)).mean() < 0.12
+    chainrule.save(model, tmp_path / "bounded.chain")
+    np.testing.assert_array_equal(chainrule.load(tmp_path / "bounded.chain").predict(X), model.predict(X))
+
+
+def test_a_quantile_below_an_upper_bound_is_that_quantile(rng):
+    X, y = rng.random((600, 1)), rng.random(600)
+    for bounds in ((None, 1), (0, None)):
+        model = Regressor(bounds=bounds, loss="quantile", quantile=0.9, **FAST).fit(X, y)
+        assert model.predict(X).mean() == pytest.approx(0.9, abs=0.06)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"bounds": (1, 0)}, r"bounds must be a pair \(low, high\), low below high, None for an open end; got \(1, 0\)"),
+        ({"bounds": 3}, "bounds must be a pair"),
+        ({"bounds": (None, None)}, "bounds must be a pair"),
+        ({"bounds": (0, "x")}, "bounds must be a pair"),
+        ({"bounds": (0, 1.5)}, r"y must lie within bounds=\(0, 1.5\); found 2 at row 2"),
+        ({"bounds": (0, None), "output": "tanh"}, "need output='softplus'; got loss='half_squared_error', output='tanh'"),
+        ({"bounds": (0, None), "loss": "gaussian"}, r"bounds=\(0, None\) need output='softplus'; got loss='gaussian'"),
+        ({"target_transform": "sqrt"}, "target_transform must be one of auto, log, asinh; got 'sqrt'"),
+        ({"target_transform": "log"}, r"above 0 for target_transform='log'; found 0 at row 0, column 0. Use 'asinh'"),
+        ({"target_transform": "log", "bounds": (0, 9), "least": 0.5}, "target_transform='log' goes with half_squared_error,"),
+        ({"target_transform": "log", "loss": "gaussian", "least": 0.5}, "target_transform='log' goes with"),
+    ],
+)  # fmt: skip
+def test_bad_targets(settings, message):
+    given = dict(settings)
+    y = [given.pop("least", 0.0), 1.0, 2.0]
+    with pytest.raises(ValueError, match=message):
+        Regressor(**given).fit([[0.0], [1.0], [2.0]], y)
