@@ -188,10 +188,13 @@ Settings settings_of(nb::handle given, const Network& net) {
                     attribute<std::vector<double>>(given, "dropout"),
                     attribute<bool>(given, "shuffle"),
                     attribute<uint64_t>(given, "seed"),
-                    images_of(given.attr("augment"), net.layers.front().in)};
+                    images_of(given.attr("augment"), net.layers.front().in),
+                    attribute<std::vector<signed char>>(given, "monotone")};
   if (settings.batch_size < 1) throw std::invalid_argument("batch_size must be 1 or more");
   if (!settings.dropout.empty() && settings.dropout.size() != net.layers.size())
     throw std::invalid_argument("dropout must have one number for each layer, or none");
+  if (!settings.monotone.empty() && int64_t(settings.monotone.size()) != net.layers.front().in)
+    throw std::invalid_argument("monotone must have one number for each input, or none");
   for (double p : settings.dropout)
     if (!(p >= 0 && p < 1)) throw std::invalid_argument("dropout must be 0 or more and below 1");
   return settings;

@@ -131,6 +131,9 @@ struct Kernels {
   void (*squares)(const Layer& layer, const T* gradient, Range lines, T* of_unit);
   // (66) the weights of each unit of the lines, where they are longer than `most`, become that long
   void (*limit)(const Layer& layer, T* theta, Range lines, T most);
+  // (98) the weights of these inputs and lines become 0 where they are below 0 though the input's sign is 1, or above though it
+  // is −1; where `sign` is null all are 1
+  void (*confine)(const Layer& layer, T* theta, Range inputs, Range lines, const signed char* sign);
 
   // ---- columns. `stride` is a multiple of the width; what a column has beyond its rows may be read and written.
 

@@ -164,6 +164,10 @@ class PanelPass {
     if (steps && std::isfinite(settings_.max_norm))
       for (int l = 0; l + 1 < depth_; l++)
         kernels_.limit(net_.layers[l], m_.theta, seat.lines[l], T(settings_.max_norm));
+    if (steps && !settings_.monotone.empty())
+      for (int l = 0; l < depth_; l++)
+        kernels_.confine(layer_of(seat, l), parameters_of(seat, l).theta, seat.inputs[l], seat.lines[l],
+                         l ? nullptr : settings_.monotone.data());
     return true;
   }
 

@@ -501,5 +501,34 @@ void limit(const Layer& layer, T* theta, Range lines, T most) {  // hidden layer
   });
 }
 
+// ---- (98): signs ---------------------------------------------------------------------------------------------------------
+
+template <class T>
+void confine(const Layer& layer, T* theta, Range inputs, Range lines, const signed char* sign) {
+  constexpr int L = LANES<T>, W = WIDTH<T>;
+  if (layer.narrow) {
+    for (int64_t o = 0; o < layer.out && lines.begin < lines.end; o++) {
+      T* w = theta + layer.packed + o * padded<T>(layer.in);
+      for (int64_t k = 0; k < layer.in; k++) {
+        const int s = sign ? sign[k] : 1;
+        if ((s > 0 && w[k] < 0) || (s < 0 && w[k] > 0)) w[k] = 0;
+      }
+    }
+    return;
+  }
+  const Vec<T> zero = {};
+  each_panel(vectors_of<T>(lines, layer.out), [&](int64_t panel, int64_t from, int64_t to) {
+    for (int64_t k = inputs.begin; k < inputs.end; k++) {
+      const int s = sign ? sign[k] : 1;
+      if (s == 0) continue;
+      for (int64_t lane = from * L; lane < to * L; lane += L) {
+        T* w = theta + layer.packed + (panel * layer.in + k) * W + lane;
+        const Vec<T> v = load(w);
+        store<T>(w, s > 0 ? (v < zero ? zero : v) : (v > zero ? zero : v));
+      }
+    }
+  });
+}
+
 }  // namespace
 }  // namespace chainrule

@@ -43,7 +43,8 @@ struct Settings {
   std::vector<double> dropout;  // of what enters each layer; empty: none
   bool shuffle;
   uint64_t seed;
-  std::optional<Images> images;  // that are distorted
+  std::optional<Images> images;       // that are distorted
+  std::vector<signed char> monotone;  // the sign of each input; empty: any
 };
 template <class T>
 struct State {  // what an optimizer remembers, flat like θ; null where its rule does not need it

@@ -390,6 +390,13 @@ RECIPES = {
         "softmax",
         "cross_entropy",
     ),
+    "signs kept": (
+        [9, 21, 18, 2],
+        {"solver": "adam", "batch_size": 13, "monotone": [1, 0, -1] * 3},
+        "tanh",
+        "softplus",
+        "half_squared_error",
+    ),
     "wide": ([6, 270, 12], {"batch_size": 7, "learning_rate": 0.01}, "tanh", "identity", "half_squared_error"),
 }
 
@@ -460,6 +467,7 @@ GOLDEN = {
     "pixels": ("b94ad13aa4e61092", "6b232f5fe2e93f01"),
     "long": ("ba1262d9b9714e8b", "32f65a91abf4c756"),
     "distorted": ("aea31ac27aedc82b", "8393b28cdcc20c28"),
+    "signs kept": ("bc9a78f3572062e3", "542c9fa02cb9a92e"),
     "wide": ("01e5ceadf33b94d7", "a45d96e69fb28d66"),
 }
 

@@ -120,3 +120,71 @@ def test_bad_targets(settings, message):
     y = [given.pop("least", 0.0), 1.0, 2.0]
     with pytest.raises(ValueError, match=message):
         Regressor(**given).fit([[0.0], [1.0], [2.0]], y)
+
+
+# ---- what may only rise ------------------------------------------------------------------------------------------------
+
+
+def rising(rng, n=400):
+    """It rises with the first and falls with the second column, but for the noise; the third does as it likes."""
+    X = rng.uniform(-1, 1, (n, 3))
+    return X, np.tanh(2 * X[:, 0]) - X[:, 1] + np.sin(4 * X[:, 2]) + 0.4 * rng.normal(size=n)
+
+
+def steps_along(model, X, column):
+    """How predictions change from place to place along a column, the others as they are."""
+    rows = np.repeat(X[:40], 25, axis=0)
+    rows[:, column] = np.tile(np.linspace(-3, 3, 25), 40)
+    answers = model.predict_proba(rows)[:, 1] if hasattr(model, "predict_proba") else model.predict(rows)
+    return np.diff(answers.reshape(40, 25), axis=1)
+
+
+@pytest.mark.parametrize("solver", ["auto", "adam"])
+def test_predictions_rise_and_fall_as_they_must(solver, rng, tmp_path):
+    X, y = rising(rng)
+    named = {"solver": "adam", "activation": "tanh", "random_state": 0, "learning_rate_init": 0.01, "tol": 0.0}
+    how = FAST if solver == "auto" else named
+    model = Regressor(monotonic_cst=[1, -1, 0], **how).fit(X, y)
+    for kept in (model, Regressor(monotonic_cst={0: 1, 1: -1}, bounds=(None, 9), **how).fit(X, y)):
+        assert steps_along(kept, X, 0).min() >= -1e-6
+        assert steps_along(kept, X, 1).max() <= 1e-6
+        assert steps_along(kept, X, 2).min() < -0.05 < 0.05 < steps_along(kept, X, 2).max()
+        assert kept.score(X, y) > 0.75
+    assert steps_along(Regressor(**how).fit(X, y), X, 0).min() < -1e-3, "without, noise is learned too"
+    chainrule.save(model, tmp_path / "rising.chain")
+    assert list(chainrule.load(tmp_path / "rising.chain").monotonic_cst) == [1, -1, 0]
+
+
+def test_probabilities_and_bent_targets_rise_as_they_must(rng):
+    X, y = rising(rng)
+    X[::7, 0] = np.nan  # where it is missing, the others still rule
+    model = chainrule.Classifier(monotonic_cst=[1, -1, 0], **FAST).fit(X, np.where(y > 0, "yes", "no"))
+    known = X[~np.isnan(X[:, 0])]
+    assert steps_along(model, known, 0).min() >= -1e-6
+    assert steps_along(model, known, 1).max() <= 1e-6
+    bent = Regressor(monotonic_cst=[1, -1, 0], target_transform="log", **FAST).fit(X, np.exp(2 * y))
+    assert steps_along(bent, known, 0).min() >= -1e-6 * np.exp(2 * y).max()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([1, 0], "monotonic_cst must have a number for each of the 3 columns of X; got 2"),
+        ([1, 0, 2], "monotonic_cst must be a whole number of -1 to 1; got 2"),
+        ({"size": 1}, "monotonic_cst names 'size'; the columns are 0, 1, 2"),
+    ],
+)
+def test_bad_signs(given, message, rng):
+    with pytest.raises(ValueError, match=message):
+        Regressor(monotonic_cst=given).fit(*rising(rng, 30))
+
+
+def test_what_cannot_rise(rng):
+    X, y = rising(rng, 60)
+    words = [[*row, "ab"[i % 2]] for i, row in enumerate(X.tolist())]
+    with pytest.raises(ValueError, match=r"monotonic_cst: column .*3.* is a category; only numbers can rise"):
+        Regressor(monotonic_cst={3: 1}, **FAST).fit(words, y)
+    with pytest.raises(ValueError, match="monotonic_cst is of regressions and of two classes"):
+        chainrule.Classifier(monotonic_cst=[1, 0, 0]).fit(X, np.arange(60) % 3)
+    with pytest.raises(ValueError, match="monotonic_cst is of the solvers that step batch by batch"):
+        Regressor(monotonic_cst=[1, 0, 0], solver="lbfgs").fit(X, y)

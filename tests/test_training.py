@@ -859,3 +859,45 @@ def test_labels_that_may_not_be_missing(engine, rng):
         L[3, 0] = np.nan
         with pytest.raises(ValueError, match=message):
             chainrule.train(net, X, L, loss=loss)
+
+
+# ---- signs -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam", "rprop"])
+def test_outputs_keep_to_the_signs(solver, engine, rng):
+    """(98) The slopes have the signs that were asked for, everywhere; the free input's have both."""
+    X = rng.uniform(-2, 2, (200, 3))
+    L = (np.tanh(X[:, 0]) - X[:, 1] + np.sin(3 * X[:, 2]) + 0.3 * rng.normal(size=200))[:, None]
+    net = chainrule.Network([3, 12, 7, 1], "tanh", "identity", seed=1, dtype="float64", engine=engine.name)
+    how = {"epochs": 60, "learning_rate": 0.02 if solver != "sgd" else 0.1}
+    history = chainrule.train(net, X, L, solver=solver, monotone=[1, -1, 0], **how)
+    J = net.jacobian(rng.uniform(-4, 4, (500, 3)))[:, 0]
+    assert (J[:, 0] >= 0).all()
+    assert (J[:, 1] <= 0).all()
+    assert J[:, 2].min() < -0.01 < 0.01 < J[:, 2].max()
+    assert history.loss[-1] < 0.6 * history.loss[0]
+    W = [layer.weights for layer in net.layers]
+    assert (W[0][:, 0] >= 0).all()
+    assert (W[1] >= 0).all()
+    assert (W[2] >= 0).all()
+    free = chainrule.Network([3, 12, 7, 1], "tanh", "identity", seed=1, dtype="float64", engine=engine.name)
+    none = chainrule.Network([3, 12, 7, 1], "tanh", "identity", seed=1, dtype="float64", engine=engine.name)
+    chainrule.train(free, X, L, solver=solver, **how)
+    chainrule.train(none, X, L, solver=solver, monotone=[0, 0, 0], **how)
+    np.testing.assert_array_equal(free.parameters, none.parameters)
+
+
+@pytest.mark.parametrize(
+    ("monotone", "activation", "settings", "message"),
+    [
+        ([1], "tanh", {}, "monotone must have a number for each of the 2 inputs; got 1"),
+        ([1, 2], "tanh", {}, r"monotone\[1\] must be a whole number of -1 to 1; got 2"),
+        ([1, 0], "silu", {}, "monotone needs activations that never fall: identity, .*; this network has silu"),
+        ([1, 0], "tanh", {"solver": "lbfgs"}, "monotone is of the solvers that step batch by batch"),
+    ],
+)
+def test_bad_signs(monotone, activation, settings, message):
+    net = chainrule.Network([2, 3, 1], activation, "identity")
+    with pytest.raises(ValueError, match=message):
+        chainrule.train(net, np.ones((3, 2)), np.ones((3, 1)), monotone=monotone, **settings)

@@ -166,6 +166,12 @@ static std::optional<Images> images_given() {
   return Images{int64_t(v[0]), int64_t(v[1]), int64_t(v[2]), v[3], v[4], v[5], v[6], v[7], v[8]};
 }
 
+static std::vector<signed char> signs_given() {
+  std::vector<signed char> signs;
+  for (double sign : numbers("monotone")) signs.push_back(static_cast<signed char>(sign));
+  return signs;
+}
+
 template <class T>
 static std::string trained(const InstructionSet& set) {
   const Network net = network_of(kernels_of<T>(set).width);
@@ -187,9 +193,16 @@ static std::string trained(const InstructionSet& set) {
       numbers("dropout"),
       number("shuffle") != 0,
       std::strtoull(given["seed"].c_str(), nullptr, 10),
-      images_given()};
+      images_given(),
+      signs_given()};
   const std::vector<double> rates = numbers("rates");
   Start<T> start(net, objective.loss == Loss::cross_entropy);
+  for (const Layer& layer : net.layers)  // as training.py begins where signs are kept
+    for (int64_t i = 0; i < layer.in * layer.out && !settings.monotone.empty(); i++) {
+      T& w = start.theta[layer.flat + i];
+      const int sign = layer.flat ? 1 : settings.monotone[i % layer.in];
+      if (sign) w = T(sign) * std::abs(w);
+    }
   std::vector<T> velocity(net.flat_size), square(net.flat_size);
   if (settings.step == Step::rprop) square.assign(net.flat_size, T(rates[0]));
   double powers[2] = {1, 1};

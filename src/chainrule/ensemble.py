@@ -193,6 +193,7 @@ class Learner:
     n_threads: int
     images: tuple[int, ...] | None = None  # their shape, where rows are images
     bends: Bends | None = None
+    monotone: list[int] | None = None  # of each column, or of each input where there are no columns
     deadline: float = np.inf
     report: Callable[[str], None] | None = None
     stopped: threading.Event = field(default_factory=threading.Event)
@@ -214,6 +215,12 @@ class Learner:
         if self.inputs is None:
             return table
         return self.inputs.encode(table, recipe.bins, "float64" if recipe.bayesian else self.problem.dtype)
+
+    def signs(self, recipe: Recipe) -> list[int] | None:
+        """Return the sign of each input, where answers may only rise or only fall."""
+        if self.monotone is None or self.inputs is None:
+            return self.monotone
+        return self.inputs.signs(self.monotone, recipe.bins)
 
     def late(self) -> bool:
         """Whether training is to end: time is up, or Ctrl-C was pressed."""
@@ -251,6 +258,7 @@ class Learner:
             weight if weight is not None and weight.any() else None,
             seed,
             None if self.inputs is None else self.inputs.groups(recipe.bins),
+            self.signs(recipe),
             look,
             threads,
         )
@@ -441,7 +449,10 @@ def learn(
             recipe = learner.choose_augmentation(recipe, folds[0], candidates(learner.images), loss_of)
         recipes = [recipe]
     else:
-        recipes = [replace(recipe, **fixed) for recipe in by_batches(rows, learner.inputs is not None)]
+        recipes = [
+            replace(recipe, **fixed)
+            for recipe in by_batches(rows, learner.inputs is not None, learner.monotone is not None)
+        ]
     recipes = list(dict.fromkeys(recipes))
     if learner.bends is not None and (bent or learner.better_bent(recipes, folds[0], loss_of)):
         recipes = [replace(recipe, bend=str(learner.bends)) for recipe in recipes]

@@ -134,6 +134,10 @@ class _Network(BaseEstimator):  # type: ignore[misc]
     augment : Augmentation or None, default "auto"
         How images are distorted before they enter, each time anew; None: not at all. By auto what a short trial shows to
         help; nothing where a solver is named.
+    monotonic_cst : sequence of int, (d,), or dict, optional
+        Of each column of X: 1 where the prediction, or the probability of the second class, may never fall as it rises, -1
+        where it may never rise, 0 for any; a dict has only those that are not 0, by the columns' names or numbers. Kept
+        exactly, by the signs of weights; not by second-order solvers, nor with activations that fall, as silu.
     weight_decay : float, optional
         Decoupled: before each step learning rate · weight_decay of each weight is taken off. Default: 0, for adamw 0.01.
     clip : float, optional
@@ -194,6 +198,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
     label_smoothing: float | str = AUTO
     dropout: float | Sequence[float] | str = AUTO
     augment: Augmentation | str | None = AUTO
+    monotonic_cst: Any = None
     weight_decay: float | None = None
     clip: float | None = None
     max_norm: float | None = None
@@ -319,6 +324,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             choose("solver", self.solver, (AUTO, *SOLVERS)), dropout=check_dropout(self._of("dropout"), len(hidden) + 1),
             clip=self.clip, max_norm=self.max_norm, weight_decay=self.weight_decay,
             augment=self.augment if self._given("augment") else None,
+            monotonic_cst=self.monotonic_cst is not None,
         )  # fmt: skip
         choose("learning_rate", self._of("learning_rate"), SCHEDULES)
         check_schedule("learning_rate", self._schedule(), self._solver)
@@ -485,6 +491,44 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         """Return what one network, of a named solver, is given."""
         return table if self.inputs_ is None else self.inputs_.encode(table, 0, self.dtype)
 
+    def stated_signs(self) -> list[int] | None:
+        """Return of each column of X the sign that the prediction's slopes keep, where the user says any."""
+        given = self.monotonic_cst
+        if given is None:
+            return None
+        if not self._numeric and (len(self.classes_) > 2 or self.out_activation_ != "sigmoid"):
+            raise ValueError(
+                "monotonic_cst is of regressions and of two classes: what rises is the second's probability"
+            )
+        columns: int = self.n_features_in_
+        if isinstance(given, dict):
+            names = list(getattr(self, "feature_names_in_", [])) or list(range(columns))
+            unknown = [name for name in given if name not in names]
+            if unknown:
+                raise ValueError(f"monotonic_cst names {unknown[0]!r}; the columns are {', '.join(map(str, names))}")
+            signs = [given.get(name, 0) for name in names]
+        else:
+            signs = list(given)
+        if len(signs) != columns:
+            raise ValueError(
+                f"monotonic_cst must have a number for each of the {columns} columns of X; got {len(signs)}"
+            )
+        return [data.check_integer("monotonic_cst", sign, -1, 1) for sign in signs]
+
+    def _signs(self) -> list[int] | None:
+        """Return the signs that the outputs' slopes keep."""
+        signs = self.stated_signs()
+        return None if signs is None else [sign * self._way for sign in signs]
+
+    def _input_signs(self) -> list[int] | None:
+        signs = self._signs()
+        return signs if signs is None or self.inputs_ is None else self.inputs_.signs(signs)
+
+    @property
+    def _way(self) -> int:
+        """1; or −1 where labels fall as y rises."""
+        return 1
+
     @property
     def _quantile(self) -> float:
         """Of the labels as they are learned."""
@@ -596,6 +640,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             max_norm=self.max_norm,
             dropout=self._of("dropout"),
             augment=self._augmentation(),
+            monotone=self._input_signs(),
             schedule=self._schedule(),
             power_t=self.power_t,
             sample_weight=weight,
@@ -641,11 +686,11 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         constants = {"delta": self.delta, "quantile": self._quantile}
         problem = Problem(
             self.loss_name_, self.out_activation_, labels.shape[1], constants, self.engine, self.dtype, self.clip,
-            self.max_norm, self._mean_weight,
+            self.max_norm, self._mean_weight, self.monotonic_cst is not None,
         )  # fmt: skip
         learner = Learner(
             problem, self.inputs_, table, labels, weight, self._seed_, self._threads, self.image_shape_,
-            self._bends(labels),
+            self._bends(labels), self._signs(),
             np.inf if self.time_limit is None else started + self.time_limit, print if self.verbose else None,
         )  # fmt: skip
         fixed = {OF_A_RECIPE.get(name, name): getattr(self, name) for name in DEFAULTS if self._given(name)}
@@ -857,8 +902,13 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]  # noqa: D101 (
         return low, high
 
     @property
+    def _way(self) -> int:
+        low, high = self._bounds()
+        return -1 if low is None and high is not None else 1
+
+    @property
     def _quantile(self) -> float:
-        return 1 - self.quantile if self._bounds()[0] is None and self._bounds()[1] is not None else self.quantile
+        return self.quantile if self._way > 0 else 1 - self.quantile
 
     def _bends(self, labels: Floats) -> Bends | None:
         asked = None if self.target_transform == AUTO else self.target_transform

@@ -94,6 +94,7 @@ def save(model: Model, path: str | os.PathLike[str], notes: dict[str, Any] | Non
 def _describe(model: Regressor | Classifier) -> dict[str, Any]:
     """Return what of an estimator is neither tensor nor network, as JSON values."""
     parameters = {k: _plain(v) for k, v in model.get_params(deep=False).items()}
+    parameters["monotonic_cst"] = model.stated_signs()
     described: dict[str, Any] = {
         "parameters": {
             k: v for k, v in parameters.items() if (v is not None or k in SAYING_NONE) and k not in OF_THE_RUN

@@ -260,6 +260,7 @@ LOSSES: Mapping[str, Loss] = {
         per_label=2,
     ),
 }
+RISING = ("identity", "sigmoid", "tanh", "relu", "softplus", "exp")  # the activations that never fall
 SMOOTHED = ("binary_cross_entropy", "cross_entropy")  # the losses whose labels can be
 
 

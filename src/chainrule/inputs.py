@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from chainrule.data import Array, Scale
+from chainrule.data import Array, DataError, Scale
 
 Doubles = npt.NDArray[np.float64]
 
@@ -144,6 +144,17 @@ class Inputs:
     def groups(self, bins: int = 0) -> list[int]:
         """Return the number of the column, of those used, that each input comes from."""
         return [g for g, j in enumerate(self.used) for _ in range(self.columns[j].width(bins))]
+
+    def signs(self, monotone: list[int], bins: int = 0) -> list[int]:
+        """Return the sign of each input, where a column's is given: an answer may only rise with it, or only fall."""
+        signs: list[int] = []
+        for j in self.used:
+            column = self.columns[j]
+            if monotone[j] and column.kind not in ("number", "boolean"):
+                raise DataError(f"monotonic_cst: column {column.name!r} is a {column.kind}; only numbers can rise")
+            width = column.width(bins)
+            signs += [monotone[j]] * (width - column.missing) + [0] * column.missing
+        return signs
 
     def scaled(self, table: Array, dtype: str) -> Array:
         """Return what `encode` returns of a table of numbers, where none is missing and the columns are plain."""

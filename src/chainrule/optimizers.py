@@ -111,6 +111,7 @@ class Settings:
     shuffle: bool = True
     seed: int = 0
     augment: Augmentation | None = None  # of images (95)
+    monotone: tuple[int, ...] = ()  # of each input the sign of its weights, 0 for any; empty: any (98)
 
 
 def settings(
@@ -132,13 +133,22 @@ def settings(
     shuffle: bool,
     seed: int,
     augment: Augmentation | None,
+    monotone: tuple[int, ...],
 ) -> Settings:
     """Return the settings of a solver for so many rows and layers, each argument checked."""
     dropped = check_dropout(dropout, depth)
     momentum = check_number("momentum", momentum, 0, 1, "[)")
     step = step_of(solver, momentum, check_flag("nesterov", nesterov))
     size = rows if solver in FULL_BATCH else check_integer("batch_size", batch_size, 1, 2**62)
-    check_alone(solver, dropout=dropped, clip=clip, max_norm=max_norm, weight_decay=weight_decay, augment=augment)
+    check_alone(
+        solver,
+        dropout=dropped,
+        clip=clip,
+        max_norm=max_norm,
+        weight_decay=weight_decay,
+        augment=augment,
+        monotone=monotone,
+    )
     return Settings(
         objective,
         step,
@@ -155,6 +165,7 @@ def settings(
         shuffle=check_flag("shuffle", shuffle) and size < rows,  # one batch has all rows in any order
         seed=check_integer("seed", seed, 0, 2**64 - 1),
         augment=augment,
+        monotone=monotone,
     )  # fmt: skip
 
 

@@ -85,11 +85,12 @@ class Problem:
     clip: float | None = None
     max_norm: float | None = None
     mean_weight: float = 1.0  # of the rows: the penalty is shared by weight
+    monotone: bool = False
 
     @property
     def squares(self) -> bool:
         """Whether it is least squares, which the bayesian solver needs."""
-        alone = self.clip is None and self.max_norm is None
+        alone = self.clip is None and self.max_norm is None and not self.monotone
         return self.loss == "half_squared_error" and self.output != "softmax" and alone
 
     def network(self, recipe: Recipe, inputs: int, seed: int) -> Network:
@@ -115,6 +116,7 @@ class Problem:
         weight: npt.NDArray[Any] | None,
         seed: int,
         groups: list[int] | None,
+        monotone: list[int] | None,
         callback: Callback,
         n_threads: int = 1,
     ) -> History:
@@ -151,6 +153,7 @@ class Problem:
             weight_decay=recipe.weight_decay,
             dropout=recipe.dropout,
             augment=recipe.augment,
+            monotone=monotone,
             schedule=recipe.schedule,
             clip=self.clip,
             max_norm=self.max_norm,
@@ -176,12 +179,13 @@ def batches(rows: int) -> tuple[int, int]:
     return batch, int(np.clip(seen / rows, 3, 300))
 
 
-def by_batches(rows: int, table: bool) -> list[Recipe]:
+def by_batches(rows: int, table: bool, monotone: bool = False) -> list[Recipe]:
     """The recipes of mini-batch training: on numbers as they are and, of a table, on shares of bins."""
+    activation = "tanh" if monotone else "silu"  # which falls, too
     batch, epochs = batches(rows)
     hidden = (128, 128) if rows < 2500 else (128, 128, 128) if rows < 20_000 else (256, 256, 256)
     rate = 0.01 if rows < 20_000 else 0.005
-    plain = Recipe("adamw", hidden, "silu", batch_size=batch, epochs=epochs, learning_rate=rate)
+    plain = Recipe("adamw", hidden, activation, batch_size=batch, epochs=epochs, learning_rate=rate)
     return [plain, replace(plain, bins=BINS)] if table else [plain]
 
 

@@ -182,6 +182,14 @@ def limit_rows(m: Array, sizes: Sequence[int], most: float) -> None:
         W[long] *= (most / norms[long])[:, None]
 
 
+def confine(m: Array, sizes: Sequence[int], signs: Sequence[int]) -> None:
+    """(98) Set to 0 the weights of a wrong sign: those of each input by its own, those of later layers below 0."""
+    if signs:
+        for k, (W, _) in enumerate(layers(m, sizes)):
+            s = np.array(signs) if k == 0 else np.ones(W.shape[1])
+            W[(s * W) < 0] = 0
+
+
 @quietly
 def run_epochs(
     theta: Floats,
@@ -228,6 +236,7 @@ def run_epochs(
                 add_decay(m, m, sizes, -rate * settings.weight_decay)  # (62)
                 take_step(settings, rate, m, g, velocity, square, state.powers)
                 limit_rows(m, sizes, settings.max_norm)  # (66)
+                confine(m, sizes, settings.monotone)  # (98)
                 total += e * len(batch)
             losses.append(total / n + penalty(m, sizes, objective.l2))
     except KeyboardInterrupt:

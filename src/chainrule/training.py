@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from chainrule import data, engines, reference
 from chainrule.evidence import Evidence, LeastSquares, check_least_squares, group_parameters
-from chainrule.functions import Objective, choose, objective
+from chainrule.functions import RISING, Objective, choose, objective
 from chainrule.images import Augmentation, check_augment
 from chainrule.network import Floats, Network
 from chainrule.optimizers import LEAST_SQUARES, RATE, RATES, State, settings
@@ -137,6 +137,7 @@ def train(
     max_norm: float | None = None,
     dropout: float | Sequence[float] = 0.0,
     augment: Augmentation | None = None,
+    monotone: Sequence[int] | None = None,
     schedule: str = "constant",
     power_t: float = 0.5,
     drop_factor: float = 0.1,
@@ -205,6 +206,10 @@ def train(
         the input first. The others are scaled up, so that `predict` needs no correction.
     augment : Augmentation, optional
         Rows are images: each is distorted, anew in each epoch, before it enters. Not those of the validation set.
+    monotone : sequence of int, (d,), optional
+        Of each input: 1 where no output may fall as it rises, −1 where none may rise, 0 for any (98). The activations are to
+        be such as never fall. Training then begins with the initial weights' absolute values, those of signed inputs and of
+        later layers.
     schedule : {"constant", "step", "cosine", "onecycle", "invscaling", "adaptive"}
         step: α times drop_factor after every drop_period epochs; cosine: down to 0 over the steps of this call; onecycle:
         from α/25 up to α in 30 % of the steps, then down to α/250000 (Smith and Topin 2019); invscaling:
@@ -276,7 +281,9 @@ def train(
         aim, solver, rows=n, depth=len(network.layers), batch_size=batch_size, momentum=momentum, nesterov=nesterov,
         beta1=beta1, beta2=beta2, epsilon=epsilon, weight_decay=weight_decay, clip=clip, max_norm=max_norm,
         dropout=dropout, shuffle=shuffle, seed=seed, augment=check_augment(augment, network.sizes[0]),
+        monotone=check_monotone(monotone, network),
     )  # fmt: skip
+    begin_monotone(network, how.monotone)
     epochs = data.check_integer("epochs", epochs, 0, 2**31)
     n_threads = data.check_threads(n_threads)
     tol = data.check_number("tol", tol, 0, np.inf)
@@ -388,6 +395,28 @@ def train(
         history.hash = _hash(network.parameters)
         _warn_if_interrupted(history, epochs)
     return history
+
+
+def check_monotone(monotone: Sequence[int] | None, network: Network) -> tuple[int, ...]:
+    """Return the sign of each input; empty where all are 0."""
+    if monotone is None:
+        return ()
+    signs = tuple(data.check_integer(f"monotone[{i}]", sign, -1, 1) for i, sign in enumerate(monotone))
+    if len(signs) != network.sizes[0]:
+        raise ValueError(f"monotone must have a number for each of the {network.sizes[0]} inputs; got {len(signs)}")
+    for name in network.activations if any(signs) else ():
+        if name not in RISING:
+            raise ValueError(
+                f"monotone needs activations that never fall: {', '.join(RISING)}; this network has {name}"
+            )
+    return signs if any(signs) else ()
+
+
+def begin_monotone(network: Network, signs: tuple[int, ...]) -> None:
+    """Let the weights begin with the signs that (98) keeps."""
+    for k, layer in enumerate(network.layers if signs else ()):
+        s = np.array(signs) if k == 0 else np.ones(layer.weights.shape[1])
+        layer.weights[:] = np.where(s == 0, layer.weights, s * np.abs(layer.weights))
 
 
 def _hash(parameters: Floats) -> str:
