@@ -142,7 +142,7 @@ def steps_along(model, X, column):
 @pytest.mark.parametrize("solver", ["auto", "adam"])
 def test_predictions_rise_and_fall_as_they_must(solver, rng, tmp_path):
     X, y = rising(rng)
-    named = {"solver": "adam", "activation": "tanh", "random_state": 0, "learning_rate_init": 0.01, "tol": 0.0}
+    named = {"solver": "adam", "activation": "tanh", "max_iter": 800, "random_state": 0, "tol": 0.0, "batch_size": 20}
     how = FAST if solver == "auto" else named
     model = Regressor(monotonic_cst=[1, -1, 0], **how).fit(X, y)
     for kept in (model, Regressor(monotonic_cst={0: 1, 1: -1}, bounds=(None, 9), **how).fit(X, y)):
