@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.datasets import load_diabetes, load_iris
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression
 
 import chainrule
 from chainrule import Classifier, Regressor
 from chainrule.data import DataError
-from chainrule.ensemble import make_folds
+from chainrule.ensemble import Learner, make_folds
 from chainrule.recipes import Problem, by_evidence
 
 
@@ -270,3 +271,80 @@ def test_targets_may_be_missing_where_there_are_several(rng):
     np.testing.assert_allclose(named.target_scale_.mean[1], Y[held[:, 1], 1].mean())
     with pytest.raises(ValueError, match="y: column 1 holds no number at all; leave it out"):
         Regressor().fit(X, np.stack([Y[:, 0], np.full(240, np.nan)], axis=1))
+
+
+# ---- never silently wrong ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("known", [Regressor, Classifier])
+def test_what_depends_on_nothing_is_said(known, rng):
+    X, y = rng.normal(size=(300, 4)), rng.normal(size=300)
+    with pytest.warns(ConvergenceWarning, match="no network found in X what y depends on: .* Look whether the rows"):
+        model = known(random_state=0, max_iter=10).fit(X, y if known is Regressor else (y > 0).astype(int))
+    assert known is Classifier or np.std(model.predict(X)) < 0.5, "it answers nearly a constant"
+
+
+def test_divergence_is_tried_again_with_smaller_steps(rng, monkeypatch):
+    X, y = rng.normal(size=(300, 2)), rng.normal(size=300)
+    rates = []
+    fit_member = Learner.fit_member
+
+    def diverging(self, recipe, fold, number, threads=1):
+        if recipe.solver == "adamw":
+            rates.append(recipe.learning_rate)
+        if recipe.solver == "adamw" and recipe.learning_rate > 0.005:
+            raise FloatingPointError
+        return fit_member(self, recipe, fold, number, threads)
+
+    monkeypatch.setattr(Learner, "fit_member", diverging)
+    how = {"random_state": 0, "n_threads": 1, "ensemble": 2, "max_iter": 30}
+    model = Regressor(**how).fit(X, X[:, 0] + 0.01 * y)
+    assert model.score(X, X[:, 0]) > 0.9
+    assert min(rates) == pytest.approx(max(rates) / 10)
+    with pytest.raises(FloatingPointError, match="no network learned anything finite"):
+        Regressor(learning_rate_init=1.0, **how).fit(X, y)
+    assert min(rates[-4:]) == 1.0, "what the user has settled stays"
+
+
+def test_networks_worse_than_a_linear_model_are_said(rng):
+    """One unit, held back, which the user has settled, fails where a straight line is enough."""
+    X = rng.normal(size=(200, 3))
+    y = X @ [1.0, 2.0, -1.0]
+    with pytest.warns(
+        ConvergenceWarning, match="the networks are worse than a linear model: .* Leave hidden_layer_sizes"
+    ):
+        Regressor(activation="sigmoid", hidden_layer_sizes=1, alpha=0.5, random_state=0, max_iter=60).fit(X, y)
+    model = Regressor(random_state=0).fit(X[:40], y[:40])  # of itself it finds the line
+    assert np.median(np.abs(model.predict(X) - y)) < 1e-3
+
+
+def test_other_settings_are_tried_where_nothing_was_learned(rng, monkeypatch):
+    tried = []
+    cross_fit = Learner.cross_fit
+
+    def listen(self, recipes, folds, loss_of):
+        tried.append(recipes)
+        return cross_fit(self, recipes, folds, loss_of)
+
+    monkeypatch.setattr(Learner, "cross_fit", listen)
+    X, y = rng.normal(size=(200, 3)), rng.normal(size=200)
+    with pytest.warns(ConvergenceWarning):
+        Regressor(random_state=0, max_iter=10, learning_rate_init=0.02).fit(X, y)
+    assert len(tried) == 2
+    (other,) = tried[1]
+    assert (other.hidden, other.activation, other.learning_rate) == ((32,), "tanh", 0.02)
+    tried.clear()
+    Regressor(random_state=0, max_iter=10).fit(X, X[:, 0] + np.sin(3 * X[:, 1]))
+    assert len(tried) == 1
+
+
+def test_rare_classes_begin_rare(rng):
+    """One row in fifty: the probabilities are right on the mean, and the rare ones are found."""
+    X = rng.normal(size=(2000, 3))
+    y = X[:, 0] + X[:, 1] > 2.9
+    model = Classifier(random_state=0, max_iter=30).fit(X[:1500], y[:1500])
+    P = model.predict_proba(X[1500:])[:, 1]
+    assert P.mean() == pytest.approx(y[1500:].mean(), abs=0.01)
+    assert P[y[1500:]].min() > np.quantile(P[~y[1500:]], 0.95)
+    balanced = Classifier(random_state=0, max_iter=30, class_weight="balanced").fit(X[:1500], y[:1500])
+    assert balanced.predict_proba(X[1500:])[:, 1].mean() > P.mean()

@@ -37,6 +37,8 @@ from chainrule.recipes import (
     by_batches,
     by_evidence,
     by_images,
+    linear,
+    others,
     to_try,
 )
 from chainrule.targets import Bends
@@ -49,6 +51,8 @@ ROUNDS = 20  # of choosing shares: each is a multiple of 1 / 20
 GAIN = 1e-3  # by which a recipe's share must lower the loss, of itself
 # A recipe whose loss for the m rows of the first fold is above the least by over 0.1 + 6/√m of that is not tried on others.
 BEHIND, NOISE = 0.1, 6.0
+CHANCE = 2.0  # rows' losses that the best of several is lower by, where there is nothing to learn
+WORSE = 0.01  # of a constant answer's loss: by so much at least a loss is worse than a linear model's
 SMALLEST = 1e-12  # probability whose logarithm is taken
 
 
@@ -191,6 +195,7 @@ class Learner:
     weight: Doubles | None
     seed: int
     n_threads: int
+    fixed: dict[str, Any] = field(default_factory=dict)  # what the user has settled of each recipe
     images: tuple[int, ...] | None = None  # their shape, where rows are images
     bends: Bends | None = None
     monotone: list[int] | None = None  # of each column, or of each input where there are no columns
@@ -202,6 +207,8 @@ class Learner:
         self.encoded: dict[tuple[int, bool], Array] = {}
         self.bent = None if self.bends is None else self.bends.apply(self.labels.astype(np.float64))
         self.known: dict[tuple[Recipe, int], Made] = {}  # trained already
+        self.warnings: list[str] = []  # what is to be said of what was learned
+        self.own_rows = 0  # of a validation set of the user's own
 
     def rows(self, recipe: Recipe) -> Array:
         """Return the encoded rows, made once for each number of bins."""
@@ -250,6 +257,8 @@ class Learner:
                 check(history)
             return self.late()
 
+        if not recipe.bayesian and not recipe.bend:
+            self.problem.begin(network, labels[fold.kept])
         history = self.problem.train(
             network,
             recipe,
@@ -278,8 +287,11 @@ class Learner:
             if self.late() and number > 0:
                 return None
             made = None
-            with contextlib.suppress(FloatingPointError):
-                made = self.fit_member(*job, threads)
+            for rate in (recipe.learning_rate, recipe.learning_rate / 10):
+                with contextlib.suppress(FloatingPointError):
+                    made = self.fit_member(replace(recipe, learning_rate=rate), *job[1:], threads)
+                if made is not None or "learning_rate" in self.fixed:
+                    break
             if self.report is not None:
                 self.report(f"{next(done)}/{len(jobs)}  {recipe}" + ("" if made else ": diverged"))
             return made
@@ -295,6 +307,23 @@ class Learner:
             except KeyboardInterrupt:  # what was learned is kept
                 self.stopped.set()
             return [future.result() for future in running]
+
+    def plan(self, fold: Fold, parts: int | None, bent: bool, loss_of: Judge) -> list[Recipe]:
+        """Return the recipes for what is to be learned, as short trainings on a fold have them."""
+        rows = len(fold.kept)
+        if self.images is not None:
+            recipe = replace(by_images(rows), parts=parts or PAIR, **self.fixed)
+            choose = "augment" not in self.fixed
+            return [self.choose_augmentation(recipe, fold, candidates(self.images), loss_of) if choose else recipe]
+        batches = by_batches(rows, self.inputs is not None, self.monotone is not None)
+        recipes = list(dict.fromkeys(replace(recipe, **self.fixed) for recipe in batches))
+        if self.bends is not None and (bent or self.better_bent(recipes, fold, loss_of)):
+            recipes = [replace(recipe, bend=str(self.bends)) for recipe in recipes]
+        if self.inputs is not None:
+            heard = by_evidence(rows, self.inputs.width(), self.problem, self.fixed)
+            heard = [replace(recipe, bend=recipes[0].bend) for recipe in heard]
+            recipes += self.choose_width(heard, fold) if len(heard) > 1 else heard
+        return recipes
 
     def choose_width(self, recipes: list[Recipe], fold: Fold) -> list[Recipe]:
         """Return the two bayesian recipes of the largest evidence for the rows of a fold, after a short training."""
@@ -320,6 +349,29 @@ class Learner:
             if made is not None:
                 self.known[recipe, 0] = made
         return gain > 0
+
+    def loss_of_constant(self, folds: list[Fold], loss_of: Judge) -> float:
+        """Return the loss of answers that do not look at the inputs."""
+        answers = []
+        for fold in folds:
+            weight = None if self.weight is None else self.weight[fold.kept]
+            z = self.problem.constant(self.labels[fold.kept], weight)
+            answers.append(np.repeat(z, len(fold.aside) or self.own_rows, axis=0))
+        return loss_of(folds, answers)
+
+    def compare(self, loss: float, constant: float, linear: float) -> None:
+        """Say what the ensemble's loss is no better than."""
+        if loss >= constant - max(GAIN, CHANCE / len(self.labels)) * abs(constant):
+            self.warnings.append(
+                f"no network found in X what y depends on: on rows not learned from the mean loss is {loss:.4g}, that of a "
+                f"constant answer {constant:.4g}. Look whether the rows of X and y belong together, or get more of them, or "
+                f"other columns"
+            )
+        elif loss - linear > WORSE * abs(constant):
+            self.warnings.append(
+                f"the networks are worse than a linear model: on rows not learned from their mean loss is {loss:.4g}, "
+                f"its own {linear:.4g}. Leave hidden_layer_sizes, and what else was settled, to auto"
+            )
 
     def choose_augmentation(
         self, recipe: Recipe, fold: Fold, candidates: list[Augmentation | None], loss_of: Judge
@@ -356,7 +408,7 @@ class Learner:
             for trial in trials.values():
                 if trial.made:
                     trial.judge(loss_of)
-            heard = [trial for trial in trials.values() if trial.evidence is not None]
+            heard = [trial for trial in trials.values() if trial.evidence is not None and trial.recipe.hidden]
             for trial in sorted(heard, key=lambda trial: -(trial.evidence or 0))[1:]:
                 del trials[trial.recipe]
         return [trial for trial in trials.values() if trial.made]
@@ -377,8 +429,11 @@ def mean_loss(problem: Problem, Z: Doubles, labels: Floats, weight: Doubles | No
     return float(np.cumsum(each if weight is None else each * weight)[-1]) / len(each)
 
 
-def choose_shares(trials: list[Trial], loss_of: Judge) -> None:
-    """Give each trial its share: one more part, again and again, to the one that lowers the loss most (Caruana 2004)."""
+def choose_shares(trials: list[Trial], loss_of: Judge) -> float:
+    """Give each trial its share: one more part, again and again, to the one that lowers the loss most (Caruana 2004).
+
+    Returns the loss of all together.
+    """
     finite = [k for k, trial in enumerate(trials) if np.isfinite(trial.loss)]
     if not finite:
         raise FloatingPointError("no network learned anything finite; look for outliers in the data, or scale it")
@@ -402,6 +457,7 @@ def choose_shares(trials: list[Trial], loss_of: Judge) -> None:
             lowest, best = min(losses), dict(counts)
     for k, count in best.items():
         trials[k].share = count / sum(best.values())
+    return lowest
 
 
 def parts_of(rows: int) -> int:
@@ -413,14 +469,13 @@ def learn(
     learner: Learner,
     parts: int | None,
     classes: Array | None,
-    fixed: dict[str, Any],
     validation: Examples | None,
     bent: bool = False,
 ) -> list[Trial]:
     """Return the trials of the recipes for a table, each with its share.
 
-    `fixed` has what the user has settled of each recipe; with a validation set every network learns from all rows. The
-    targets are bent where that helps or, where it is so settled, in any case.
+    With a validation set every network learns from all rows. The targets are bent where that helps or, where it is so
+    settled, in any case.
     """
     n = len(learner.table)
     if n < 2 and validation is None:
@@ -429,6 +484,7 @@ def learn(
     folds = make_folds(n, count, learner.seed, classes)
     if validation is not None:
         given = validation[0]
+        learner.own_rows = len(given)
 
         def own(recipe: Recipe) -> Array:
             return learner.encode(given, recipe)
@@ -443,25 +499,17 @@ def learn(
         weight = None if learner.weight is None else learner.weight[ran]
         return mean_loss(learner.problem, np.concatenate(answers), learner.labels[ran], weight)
 
-    if learner.images is not None:
-        recipe = replace(by_images(rows), parts=parts or PAIR, **fixed)
-        if "augment" not in fixed:
-            recipe = learner.choose_augmentation(recipe, folds[0], candidates(learner.images), loss_of)
-        recipes = [recipe]
-    else:
-        recipes = [
-            replace(recipe, **fixed)
-            for recipe in by_batches(rows, learner.inputs is not None, learner.monotone is not None)
-        ]
-    recipes = list(dict.fromkeys(recipes))
-    if learner.bends is not None and (bent or learner.better_bent(recipes, folds[0], loss_of)):
-        recipes = [replace(recipe, bend=str(learner.bends)) for recipe in recipes]
-    if learner.inputs is not None and learner.images is None:
-        bayesian = by_evidence(rows, learner.inputs.width(), learner.problem, fixed)
-        bayesian = [replace(recipe, bend=recipes[0].bend) for recipe in bayesian]
-        recipes += learner.choose_width(bayesian, folds[0]) if len(bayesian) > 1 else bayesian
-    trials = learner.cross_fit(recipes, folds, loss_of)
+    recipes = learner.plan(folds[0], parts, bent, loss_of)
+    plain = [] if learner.images is not None else [replace(linear(rows, learner.problem), bend=recipes[0].bend)]
+    trials = learner.cross_fit([*recipes, *plain], folds, loss_of)
+    constant = learner.loss_of_constant(max((trial.folds for trial in trials), key=len, default=folds[:1]), loss_of)
+    straight = min((trial.loss for trial in trials if trial.recipe in plain), default=np.inf)
+    best = min((trial.loss for trial in trials if trial.recipe not in plain), default=np.inf)
+    if best >= constant or best - straight > WORSE * abs(constant):
+        trials += learner.cross_fit(others(recipes, learner.fixed), folds, loss_of)
+    if learner.fixed:  # the linear model is not what the user has settled
+        trials = [trial for trial in trials if trial.recipe not in plain]
     for trial in trials:
         trial.settle(loss_of)
-    choose_shares(trials, loss_of)
+    learner.compare(choose_shares(trials, loss_of), constant, straight)
     return trials

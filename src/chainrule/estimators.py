@@ -688,11 +688,6 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             self.loss_name_, self.out_activation_, labels.shape[1], constants, self.engine, self.dtype, self.clip,
             self.max_norm, self._mean_weight, self.monotonic_cst is not None,
         )  # fmt: skip
-        learner = Learner(
-            problem, self.inputs_, table, labels, weight, self._seed_, self._threads, self.image_shape_,
-            self._bends(labels), self._signs(),
-            np.inf if self.time_limit is None else started + self.time_limit, print if self.verbose else None,
-        )  # fmt: skip
         fixed = {OF_A_RECIPE.get(name, name): getattr(self, name) for name in DEFAULTS if self._given(name)}
         if self.weight_decay is not None:
             fixed["weight_decay"] = self.weight_decay
@@ -702,9 +697,16 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             fixed["hidden"] = tuple(self._hidden())
         if "activation" in fixed and not isinstance(self.activation, str):
             fixed["activation"] = tuple(self.activation)
+        learner = Learner(
+            problem, self.inputs_, table, labels, weight, self._seed_, self._threads, fixed, self.image_shape_,
+            self._bends(labels), self._signs(),
+            np.inf if self.time_limit is None else started + self.time_limit, print if self.verbose else None,
+        )  # fmt: skip
         parts = None if self.ensemble == AUTO else int(self.ensemble)
         bent = getattr(self, "target_transform", AUTO) != AUTO
-        trials = ensemble.learn(learner, parts, self._strata(labels), fixed, validation, bent)
+        trials = ensemble.learn(learner, parts, self._strata(labels), validation, bent)
+        for message in learner.warnings:
+            warnings.warn(message, ConvergenceWarning, stacklevel=3)
         used = sorted((trial for trial in trials if trial.share > 0), key=lambda trial: -trial.share)
         self.bends_ = learner.bends if used[0].recipe.bend else None
         self.ensemble_ = Ensemble(

@@ -22,6 +22,7 @@ from chainrule.training import Callback, History, train
 Rows = npt.NDArray[np.generic]
 Examples = tuple[Rows, Floats]
 
+SMALL = 1e-12
 BIASES = 1 << 20  # the random stream of a bayesian network's first biases: far from those of its layers
 BINS = 32  # of a number that is given as shares of bins, too
 ITERATIONS = 300  # of a bayesian training at the most
@@ -107,6 +108,26 @@ class Problem:
             spread_biases(network, seed)
         return network
 
+    def begin(self, network: Network, labels: Floats) -> None:
+        """Let a network begin with the mean of the labels as its answer: what is rare is then rare from the first step on."""
+        if self.output in ("sigmoid", "softmax", "exp") and self.loss != "gaussian":
+            low, high = 1e-4, np.inf if self.output == "exp" else 1 - 1e-4
+            mean = np.clip(np.nanmean(labels, axis=0, dtype=np.float64), low, high)
+            network.layers[-1].bias[:] = np.log(mean) - (np.log(1 - mean) if self.output == "sigmoid" else 0)
+
+    def constant(self, labels: Floats, weight: npt.NDArray[Any] | None) -> npt.NDArray[np.float64]:
+        """Return the answer z that is best where the inputs say nothing, (1, k)."""
+        l = labels.astype(np.float64)
+        if self.loss in ("huber", "quantile"):
+            return np.nanquantile(l, self.constants["quantile"] if self.loss == "quantile" else 0.5, axis=0)[None]
+        w = np.broadcast_to(np.ones(1) if weight is None else weight[:, None], l.shape)
+        known = w * ~np.isnan(l)
+        mean = np.nansum(known * l, axis=0) / np.maximum(known.sum(axis=0), SMALL)
+        if self.loss != "gaussian":
+            return np.asarray(mean[None])
+        spread = np.nansum(known * (l - mean) ** 2, axis=0) / np.maximum(known.sum(axis=0), SMALL)
+        return np.hstack([mean, np.log(np.maximum(spread, SMALL))])[None]
+
     def train(
         self,
         network: Network,
@@ -187,6 +208,23 @@ def by_batches(rows: int, table: bool, monotone: bool = False) -> list[Recipe]:
     rate = 0.01 if rows < 20_000 else 0.005
     plain = Recipe("adamw", hidden, activation, batch_size=batch, epochs=epochs, learning_rate=rate)
     return [plain, replace(plain, bins=BINS)] if table else [plain]
+
+
+def linear(rows: int, problem: Problem) -> Recipe:
+    """What every other recipe is to be better than."""
+    if problem.squares:
+        return Recipe("bayesian", (), "identity", epochs=TRIAL)
+    batch, epochs = batches(rows)
+    return Recipe("adamw", (), "identity", batch_size=batch, epochs=-(-epochs // 2))
+
+
+def others(recipes: list[Recipe], fixed: dict[str, Any]) -> list[Recipe]:
+    """What is tried where the recipes learned nothing: few units that do not fall, smaller steps, a stronger pull to 0."""
+    first = next(recipe for recipe in recipes if not recipe.bayesian)
+    other = replace(
+        first, hidden=(32,), activation="tanh", bins=0, learning_rate=first.learning_rate / 4, weight_decay=0.3
+    )
+    return [recipe for recipe in [replace(other, **fixed)] if recipe not in recipes]
 
 
 def by_images(rows: int) -> Recipe:
