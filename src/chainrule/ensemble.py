@@ -502,9 +502,11 @@ def learn(
     recipes = learner.plan(folds[0], parts, bent, loss_of)
     plain = [] if learner.images is not None else [replace(linear(rows, learner.problem), bend=recipes[0].bend)]
     trials = learner.cross_fit([*recipes, *plain], folds, loss_of)
-    constant = learner.loss_of_constant(max((trial.folds for trial in trials), key=len, default=folds[:1]), loss_of)
-    straight = min((trial.loss for trial in trials if trial.recipe in plain), default=np.inf)
-    best = min((trial.loss for trial in trials if trial.recipe not in plain), default=np.inf)
+    ran = max((trial.folds for trial in trials), key=len, default=folds[:1])
+    constant = learner.loss_of_constant(ran, loss_of)
+    whole = [trial for trial in trials if len(trial.folds) == len(ran)]  # the others were behind
+    straight = min((trial.loss for trial in whole if trial.recipe in plain), default=np.inf)
+    best = min((trial.loss for trial in whole if trial.recipe not in plain), default=np.inf)
     if best >= constant or best - straight > WORSE * abs(constant):
         trials += learner.cross_fit(others(recipes, learner.fixed), folds, loss_of)
     if learner.fixed:  # the linear model is not what the user has settled
