@@ -16,8 +16,9 @@ from sklearn.linear_model import LinearRegression
 import chainrule
 from chainrule import Classifier, Regressor
 from chainrule.data import DataError
-from chainrule.ensemble import Learner, make_folds
-from chainrule.recipes import Problem, by_evidence
+from chainrule.ensemble import Fold, Learner, Pool, Trial, choose_shares, make_folds, mean_loss
+from chainrule.functions import activate
+from chainrule.recipes import Problem, Recipe, by_evidence
 
 
 def smooth(n=150, seed=0):
@@ -348,3 +349,63 @@ def test_rare_classes_begin_rare(rng):
     assert P[y[1500:]].min() > np.quantile(P[~y[1500:]], 0.95)
     balanced = Classifier(random_state=0, max_iter=30, class_weight="balanced").fit(X[:1500], y[:1500])
     assert balanced.predict_proba(X[1500:])[:, 1].mean() > P.mean()
+
+
+# ---- probabilities -----------------------------------------------------------------------------------------------------
+
+
+def calibration_error(P, y, bins=15):
+    """Mean distance of what the most probable class is given from how often it is right, in bins of the former (in %)."""
+    sure, right = P.max(axis=1), P.argmax(axis=1) == y
+    of = np.minimum((sure * bins).astype(int), bins - 1)
+    parts = [(of == k) for k in range(bins) if (of == k).any()]
+    return 100 * sum(abs(sure[rows].mean() - right[rows].mean()) * rows.mean() for rows in parts)
+
+
+def noisy(n, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 4))
+    return X, (rng.random(n) < 1 / (1 + np.exp(-2 * np.sin(2 * X[:, 0]) - X[:, 1]))).astype(int)
+
+
+def test_probabilities_are_those_that_come_true(tmp_path):
+    X, y = noisy(14_000)
+    model = Classifier(random_state=0).fit(X[:4000], y[:4000])
+    P = model.predict_proba(X[4000:])
+    assert calibration_error(P, y[4000:]) < 1.5
+    assert np.mean(P.argmax(axis=1) == y[4000:]) > 0.74
+    chainrule.save(model, tmp_path / "noisy.chain")
+    np.testing.assert_array_equal(chainrule.load(tmp_path / "noisy.chain").predict_proba(X[4000:]), P)
+
+
+@pytest.mark.parametrize("output", ["softmax", "sigmoid", ""])
+def test_pools(output, rng):
+    """Of one answer itself; of several, for probabilities, the product's root; a temperature draws them to the middle."""
+    q = rng.normal(size=(2, 30, 3))
+    z = activate(output, q) if output else q
+    pool = Pool(output)
+    np.testing.assert_allclose(pool.close(pool.open(z[0])), z[0])
+    mixed = pool.close((pool.open(z[0]) + pool.open(z[1])) / 2)
+    np.testing.assert_allclose(mixed, activate(output, q.mean(axis=0)) if output else q.mean(axis=0))
+    if output:
+        cooler = Pool(output, 2.0).close(pool.open(z[0]))
+        middle = 0.5 if output == "sigmoid" else 1 / 3
+        assert np.abs(cooler - middle).max() < np.abs(z[0] - middle).max()
+
+
+def test_the_temperature_is_found_on_rows_not_learned_from(rng):
+    """Networks that are three times too sure are cooled by half of that, in logarithms."""
+    q = rng.normal(size=(4000, 3))
+    y = (q + rng.gumbel(size=q.shape)).argmax(axis=1)
+    folds = [Fold(np.arange(0), np.arange(2000)), Fold(np.arange(0), np.arange(2000, 4000))]
+    problem, labels = Problem("cross_entropy", "softmax", 3, {}), np.eye(3)[y]
+
+    def loss_of(ran, answers):
+        return mean_loss(problem, np.concatenate(answers), labels[np.concatenate([fold.aside for fold in ran])], None)
+
+    sure = activate("softmax", 3 * q)
+    trial = Trial(Recipe("adamw", (), "identity"), folds, answers=[sure[:2000], sure[2000:]], loss=1.0)
+    loss, pool = choose_shares([trial], loss_of, Pool("softmax"))
+    assert trial.share == 1
+    assert loss == pytest.approx(loss_of(folds, [sure]))
+    assert pool.temperature == pytest.approx(np.sqrt(3), rel=0.05)

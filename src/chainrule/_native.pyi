@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule.functions import Objective
+from chainrule.images import Augmentation
 from chainrule.optimizers import Settings, State
 
 Floats = npt.NDArray[np.floating]
@@ -51,6 +52,9 @@ def jacobian(
 def parameter_jacobian(
     theta: Floats, sizes: Sequence[int], activations: Sequence[str], X: npt.NDArray[np.generic], n_threads: int
 ) -> Floats: ...
+def distort(
+    X: npt.NDArray[np.generic], augment: Augmentation, seed: int, epoch: int, out: Floats, n_threads: int
+) -> None: ...
 def normal_equations(
     theta: Doubles,
     sizes: Sequence[int],

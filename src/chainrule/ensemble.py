@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule.data import Array, DataError, Indices
-from chainrule.functions import Objective
+from chainrule.functions import SMOOTHED, Objective, activate
 from chainrule.generator import permutation
 from chainrule.images import Augmentation, candidates
 from chainrule.inputs import Inputs
@@ -91,7 +91,7 @@ def make_folds(rows: int, count: int, seed: int, classes: Array | None = None) -
     return [Fold(np.flatnonzero(number != k), np.flatnonzero(number == k)) for k in range(count)]
 
 
-Judge = Callable[[list[Fold], list[Doubles]], float]  # the mean loss of answers for the rows of some folds
+Judge = Callable[[list[Fold], Sequence[Floats]], float]  # the mean loss of answers for the rows of some folds
 
 
 @dataclass
@@ -103,6 +103,30 @@ class Member:
     share: float = 1.0
 
 
+@dataclass(frozen=True)
+class Pool:
+    """How answers become one: the mean of their logarithms where they are probabilities (Bordley 1982), else of themselves.
+
+    A mean of probabilities is less sure than any of them has reason to be. The temperature makes up for what is left of that,
+    or of the contrary (Guo et al. 2017).
+    """
+
+    output: str = ""  # softmax or sigmoid, whose probabilities they are
+    temperature: float = 1.0
+
+    def open(self, z: Floats) -> Doubles:
+        """Return what is averaged."""
+        known = z.astype(np.float64)
+        if not self.output:
+            return known
+        log = np.log(np.maximum(known, SMALLEST))
+        return log - np.log(np.maximum(1 - known, SMALLEST)) if self.output == "sigmoid" else log
+
+    def close(self, q: Floats) -> Floats:
+        """Return the answer of a mean."""
+        return activate(self.output, q.astype(np.float64) / self.temperature) if self.output else q
+
+
 @dataclass
 class Ensemble:
     """The inputs that were learned, and the networks, whose answers are averaged."""
@@ -110,6 +134,12 @@ class Ensemble:
     inputs: Inputs | None  # None: rows enter as they are
     members: list[Member]
     bends: Bends | None = None  # of the labels that were learned
+    pool: Pool = field(default_factory=Pool)
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is one network that answers, as it is."""
+        return len(self.members) == 1 and self.pool.temperature == 1
 
     def encode(self, table: Array, member: Member) -> Array:
         """Return what a member is given of the rows of a table."""
@@ -134,11 +164,12 @@ class Ensemble:
             if kind not in encoded:
                 encoded[kind] = self.encode(table, member)
             z = self.straight(member.network.predict(encoded[kind], n_threads=n_threads))
-            if len(self.members) == 1:
+            if self.alone:
                 return z
-            total = member.share * z.astype(np.float64) if total is None else total + member.share * z
+            part = member.share * self.pool.open(z)
+            total = part if total is None else total + part
         assert total is not None
-        return total
+        return self.pool.close(total)
 
 
 @dataclass
@@ -414,7 +445,7 @@ class Learner:
         return [trial for trial in trials.values() if trial.made]
 
 
-def mean_loss(problem: Problem, Z: Doubles, labels: Floats, weight: Doubles | None) -> float:
+def mean_loss(problem: Problem, Z: Floats, labels: Floats, weight: Doubles | None) -> float:
     """Mean loss of answers z (n, k), whose q is found from them."""
     if problem.loss in ("cross_entropy", "poisson"):
         q = np.log(np.maximum(Z, SMALLEST))
@@ -425,14 +456,14 @@ def mean_loss(problem: Problem, Z: Doubles, labels: Floats, weight: Doubles | No
     constants = {"huber": "delta", "quantile": "quantile"}
     name = constants.get(problem.loss)
     aim = Objective(problem.loss, (problem.constants[name],) * Z.shape[1] if name else ())
-    each = aim.value(q, Z, labels.astype(np.float64))
+    each = aim.value(q.astype(np.float64), Z.astype(np.float64), labels.astype(np.float64))
     return float(np.cumsum(each if weight is None else each * weight)[-1]) / len(each)
 
 
-def choose_shares(trials: list[Trial], loss_of: Judge) -> float:
+def choose_shares(trials: list[Trial], loss_of: Judge, pool: Pool) -> tuple[float, Pool]:
     """Give each trial its share: one more part, again and again, to the one that lowers the loss most (Caruana 2004).
 
-    Returns the loss of all together.
+    Returns the loss of all together, and their pool, with the temperature at which it is least.
     """
     finite = [k for k, trial in enumerate(trials) if np.isfinite(trial.loss)]
     if not finite:
@@ -443,13 +474,16 @@ def choose_shares(trials: list[Trial], loss_of: Judge) -> float:
         fold for fold in trials[able[0]].folds if all(fold in trials[k].folds for k in able)
     ]  # judged by the same rows
     answers = {
-        k: [z for fold, z in zip(trials[k].folds, trials[k].answers, strict=True) if fold in folds] for k in able
+        k: [pool.open(z) for fold, z in zip(trials[k].folds, trials[k].answers, strict=True) if fold in folds]
+        for k in able
     }
     counts = dict.fromkeys(able, 0)
     total = [np.zeros_like(z) for z in answers[able[0]]]
     lowest, best = np.inf, dict(counts)
     for n in range(1, ROUNDS + 1):
-        losses = [loss_of(folds, [(t + z) / n for t, z in zip(total, answers[k], strict=True)]) for k in able]
+        losses = [
+            loss_of(folds, [pool.close((t + z) / n) for t, z in zip(total, answers[k], strict=True)]) for k in able
+        ]
         chosen = able[int(np.argmin(losses))]
         counts[chosen] += 1
         total = [t + z for t, z in zip(total, answers[chosen], strict=True)]
@@ -457,7 +491,13 @@ def choose_shares(trials: list[Trial], loss_of: Judge) -> float:
             lowest, best = min(losses), dict(counts)
     for k, count in best.items():
         trials[k].share = count / sum(best.values())
-    return lowest
+    if not pool.output:
+        return lowest, pool
+    mixed = [np.sum([trials[k].share * answers[k][f] for k in able], axis=0) for f in range(len(folds))]
+    warmth = np.exp(np.linspace(-1, 1, 81))
+    losses = [loss_of(folds, [Pool(pool.output, float(t)).close(q) for q in mixed]) for t in warmth]
+    # A row is judged by the few networks that never saw it; all together are in less need of it.
+    return lowest, Pool(pool.output, math.sqrt(float(warmth[int(np.argmin(losses))])))
 
 
 def parts_of(rows: int) -> int:
@@ -471,8 +511,8 @@ def learn(
     classes: Array | None,
     validation: Examples | None,
     bent: bool = False,
-) -> list[Trial]:
-    """Return the trials of the recipes for a table, each with its share.
+) -> tuple[list[Trial], Pool]:
+    """Return the trials of the recipes for a table, each with its share, and how their answers become one.
 
     With a validation set every network learns from all rows. The targets are bent where that helps or, where it is so
     settled, in any case.
@@ -492,7 +532,7 @@ def learn(
         folds = [Fold(np.arange(n), np.arange(0), own) for _ in range(count)]
     rows = len(folds[0].kept)
 
-    def loss_of(ran_folds: list[Fold], answers: list[Doubles]) -> float:
+    def loss_of(ran_folds: list[Fold], answers: Sequence[Floats]) -> float:
         if validation is not None:
             return float(np.mean([mean_loss(learner.problem, z, validation[1], None) for z in answers]))
         ran = np.concatenate([fold.aside for fold in ran_folds])
@@ -513,5 +553,8 @@ def learn(
         trials = [trial for trial in trials if trial.recipe not in plain]
     for trial in trials:
         trial.settle(loss_of)
-    learner.compare(choose_shares(trials, loss_of), constant, straight)
-    return trials
+    loss, pool = choose_shares(
+        trials, loss_of, Pool(learner.problem.output if learner.problem.loss in SMOOTHED else "")
+    )
+    learner.compare(loss, constant, straight)
+    return trials, pool

@@ -704,7 +704,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         )  # fmt: skip
         parts = None if self.ensemble == AUTO else int(self.ensemble)
         bent = getattr(self, "target_transform", AUTO) != AUTO
-        trials = ensemble.learn(learner, parts, self._strata(labels), validation, bent)
+        trials, pool = ensemble.learn(learner, parts, self._strata(labels), validation, bent)
         for message in learner.warnings:
             warnings.warn(message, ConvergenceWarning, stacklevel=3)
         used = sorted((trial for trial in trials if trial.share > 0), key=lambda trial: -trial.share)
@@ -713,6 +713,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             self.inputs_,
             [Member(network, t.recipe.bins, t.share / len(t.networks)) for t in used for network in t.networks],
             self.bends_,
+            pool,
         )
         self.network_, self.history_ = used[0].made[0].network, used[0].made[0].history
         if learner.stopped.is_set():
@@ -777,7 +778,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
     def _outputs(self, X: Any) -> Floats:
         self._check_fitted()
         inputs = self.inputs_
-        if len(self.ensemble_.members) == 1 and (inputs is None or inputs.plain) and self._plain(X):
+        if self.ensemble_.alone and (inputs is None or inputs.plain) and self._plain(X):
             rows = X if inputs is None else inputs.scaled(X, self.dtype)
             return self.ensemble_.straight(self.network_.predict(rows, n_threads=self.n_threads or 1))
         return self.ensemble_.answer(self._table(X), self.n_threads or 1)

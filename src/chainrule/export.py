@@ -104,6 +104,7 @@ def _describe(model: Regressor | Classifier) -> dict[str, Any]:
         "images": None if model.image_shape_ is None else [int(n) for n in model.image_shape_],
         "inputs": None if model.inputs_ is None else model.inputs_.to_json(),
         "bends": None if model.bends_ is None else model.bends_.to_json(),
+        "pool": dataclasses.asdict(model.ensemble_.pool),
         "members": [{"bins": member.bins, "share": member.share} for member in model.ensemble_.members],
         "choice": getattr(model, "choice_", None),
         "seconds": getattr(model, "seconds_", 0.0),
@@ -248,7 +249,7 @@ def _restore_estimator(
     meta: dict[str, Any], tensors: dict[str, npt.NDArray[Any]], networks: list[Network]
 ) -> Regressor | Classifier:
     from chainrule.data import Scale
-    from chainrule.ensemble import Ensemble, Member
+    from chainrule.ensemble import Ensemble, Member, Pool
     from chainrule.estimators import Classifier, Regressor
     from chainrule.functions import LOSSES, check_loss
     from chainrule.inputs import MOST_BINS, Inputs
@@ -281,7 +282,10 @@ def _restore_estimator(
         Member(held, int(m["bins"]), float(m["share"])) for held, m in zip(networks, described["members"], strict=True)
     ]
     model.bends_ = None if described["bends"] is None else Bends.from_json(described["bends"])
-    model.ensemble_ = Ensemble(model.inputs_, members, model.bends_)
+    pool = Pool(str(described["pool"]["output"]), float(described["pool"]["temperature"]))
+    if pool.output not in ("", network.activations[-1]) or not 0 < pool.temperature < np.inf:
+        raise ValueError(f"answers of {pool.output!r} at a temperature of {pool.temperature}")
+    model.ensemble_ = Ensemble(model.inputs_, members, model.bends_, pool)
     model.n_features_in_ = network.sizes[0] if model.inputs_ is None else len(model.inputs_.columns)
     for member in members:
         if not 0 < member.share <= 1 or not 0 <= member.bins <= MOST_BINS or (member.bins and MOST_BINS % member.bins):
