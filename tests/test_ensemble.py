@@ -17,6 +17,7 @@ from chainrule import Classifier, Regressor
 from chainrule.data import DataError
 from chainrule.ensemble import make_folds
 from chainrule.recipes import Problem, by_evidence
+from chainrule.training import train
 
 
 def smooth(n=150, seed=0):
@@ -229,6 +230,25 @@ def test_bayesian_recipes_suit_the_rows():
     assert by_evidence(1_000_000, 50, problem, {})[1:] == []
     assert by_evidence(100, 4, Problem("huber", "identity", 1, {}), {}) == []
     assert by_evidence(100, 4, problem, {"dropout": 0.1}) == []
+
+
+def test_ctrl_c_on_one_thread(monkeypatch):
+    """There the training itself takes it; what was not begun is not."""
+    X = np.random.default_rng(0).random((60, 2))
+    for first in (1, 5):  # of 3 kinds of networks, each for 4 parts; each kind is begun
+        calls = []
+
+        def interrupted(*args, calls=calls, first=first, **options):
+            calls.append(options["solver"])
+            history = train(*args, **options)
+            history.ending = "interrupted" if len(calls) == first else history.ending
+            return history
+
+        monkeypatch.setattr("chainrule.recipes.train", interrupted)
+        with pytest.warns(UserWarning, match="interrupted"):
+            model = Regressor(3, ensemble=4, max_iter=3, n_threads=1, random_state=0).fit(X, X[:, 0])
+        assert model.history_.ending == "interrupted"
+        assert len(calls) == max(first, 3)
 
 
 def test_ctrl_c_keeps_what_was_learned(monkeypatch):

@@ -254,6 +254,8 @@ class Learner:
             look,
             threads,
         )
+        if history.ending == "interrupted":  # the training took Ctrl-C for itself: no other is to begin
+            self.stopped.set()
         if not checks:
             check(history)
         return Made(network, history, checks)
