@@ -299,6 +299,7 @@ def test_fit_and_predict_numbers(table, capsys):
     assert "epoch   1/200" in out
     assert "rows/s" in out
     assert float(out.partition("R² ")[2].split()[0]) > 0.99
+    assert chainrule.load("m.chain").validation_curve_, "what is set aside is watched"
     assert command("predict", "m.chain", "new.csv") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "strength"
@@ -396,7 +397,7 @@ def parameters(path: str) -> dict[str, object]:
 
 
 SHORT = ["--quiet", "--hidden", "3", "--epochs", "2", "--out", "m.chain"]
-BY_RULE = {"tol": 0.0, "early_stopping": True}  # of a solver named
+BY_RULE = {"tol": 0.0, "early_stopping": True, "n_iter_no_change": 20}  # of a solver named
 
 
 @pytest.mark.parametrize(
@@ -424,7 +425,7 @@ BY_RULE = {"tol": 0.0, "early_stopping": True}  # of a solver named
         (["--bounds", ", 99"], {"bounds": (None, 99.0)}),
         (["--solver", "adam"], {"solver": "adam", **BY_RULE}),
         (["--solver", "sgd", "--momentum", "0.5", "--validation", "0", "--epochs", "200"],
-         {"solver": "sgd", "momentum": 0.5, "tol": 0.0, "n_iter_no_change": 20, "max_iter": 200}),
+         {"solver": "sgd", "momentum": 0.5, "tol": 0.0, "max_iter": 200}),
     ],
     ids=str,
 )  # fmt: skip
@@ -433,10 +434,7 @@ def test_what_is_not_given_is_left_to_the_estimator(table, capsys, arguments, ex
     assert (
         command("fit", "numbers.csv", "--target", "strength", "--quiet", "--out", "m.chain", *epochs, *arguments) == 0
     )
-    assert parameters("m.chain") == {
-        "random_state": 0, **({"max_iter": 2} if epochs else {}), **({"n_iter_no_change": 20} if not epochs else {}),
-        **expected,
-    }  # fmt: skip
+    assert parameters("m.chain") == {"random_state": 0, **({"max_iter": 2} if epochs else {}), **expected}
     model, out = chainrule.load("m.chain"), capsys.readouterr().out
     assert model.summary() in out.splitlines(), "what was chosen is said"
     if "hidden_layer_sizes" in expected:
@@ -478,11 +476,18 @@ def test_bounds(table, capsys):
     assert "--bounds is of a regression; kind holds classes: leave it out" in capsys.readouterr().err
 
 
-def test_rows_set_aside_with_auto(table, capsys):
+def test_rows_set_aside_with_auto(table, capsys, monkeypatch):
+    learned, given = Regressor.fit, []
+    monkeypatch.setattr(
+        Regressor, "fit", lambda self, X, y, **rest: given.append((X, y, rest)) or learned(self, X, y, **rest)
+    )
     assert command("fit", "numbers.csv", "--target", "strength", "--validation", "0.2", *SHORT) == 0
     out = capsys.readouterr().out
     assert "240 rows of 2 numbers, regression of strength, 60 rows set aside" in out
     assert "set aside: root mean squared error" in out
+    X_fit, y_fit, validation = given[0]
+    assert (len(X_fit), len(y_fit), len(validation["X_val"]), len(validation["y_val"])) == (240, 240, 60, 60)
+    assert not set(y_fit) & set(validation["y_val"])
 
 
 @pytest.fixture

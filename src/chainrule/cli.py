@@ -216,8 +216,10 @@ def _fit(options: argparse.Namespace) -> int:
         print("chainrule: note: fewer than 20 rows: none are set aside for validation", file=sys.stderr)
         share = 0.0
     if named:  # as many epochs as were asked for, unless rows set aside say otherwise
+        settings["tol"] = 0.0
+    if named and share:
         patience = max(10, settings.get("max_iter", DEFAULTS["max_iter"]) // 10)
-        settings |= {"tol": 0.0, "early_stopping": share > 0, "n_iter_no_change": patience}
+        settings |= {"early_stopping": True, "n_iter_no_change": patience}
     model = (Classifier if classify else Regressor)(verbose=not options.quiet, **settings)
     model.check_parameters()
     _check_alone(options)
@@ -386,7 +388,7 @@ def _predict(options: argparse.Namespace) -> int:
     if options.out:
         _check_writable(options.out, options.model, options.data)
     examples = _read_for(model, notes, options.data)
-    header, columns = _answers(model, notes, examples)
+    header, columns = _answers(model, notes, examples.X)
     if examples.names:
         header, columns = ["file", *header], [examples.names, *columns]
     text = io.StringIO()
@@ -400,12 +402,11 @@ def _predict(options: argparse.Namespace) -> int:
     return 0
 
 
-def _answers(model: Any, notes: dict[str, Any], examples: files.Examples) -> tuple[list[str], list[list[Any]]]:
+def _answers(model: Any, notes: dict[str, Any], X: Any) -> tuple[list[str], list[list[Any]]]:
     name = notes.get("target") or "prediction"
     if isinstance(model, Network):
-        Z = model.predict(examples.X)
+        Z = model.predict(X)
         return [f"z{k}" for k in range(Z.shape[1])], [[f"{v:.7g}" for v in column] for column in Z.T]
-    X = examples.stacked
     if hasattr(model, "classes_"):
         P = model.predict_proba(X)
         labels = [str(c) for c in model.classes_]
