@@ -19,6 +19,7 @@ from chainrule.data import DataError
 from chainrule.ensemble import Fold, Learner, Pool, Trial, choose_shares, make_folds, mean_loss
 from chainrule.functions import activate
 from chainrule.recipes import Problem, Recipe, by_evidence
+from chainrule.training import train
 
 
 def smooth(n=150, seed=0):
@@ -233,6 +234,25 @@ def test_bayesian_recipes_suit_the_rows():
     assert by_evidence(100, 4, problem, {"dropout": 0.1}) == []
 
 
+def test_ctrl_c_on_one_thread(monkeypatch):
+    """There the training itself takes it; what was not begun is not."""
+    X = np.random.default_rng(0).random((60, 2))
+    for first in (1, 5):  # of 3 kinds of networks, each for 4 parts; each kind is begun
+        calls = []
+
+        def interrupted(*args, calls=calls, first=first, **options):
+            calls.append(options["solver"])
+            history = train(*args, **options)
+            history.ending = "interrupted" if len(calls) == first else history.ending
+            return history
+
+        monkeypatch.setattr("chainrule.recipes.train", interrupted)
+        with pytest.warns(UserWarning, match="interrupted"):
+            model = Regressor(3, ensemble=4, max_iter=3, n_threads=1, random_state=0).fit(X, X[:, 0])
+        assert model.history_.ending == "interrupted"
+        assert len(calls) == max(first, 3)
+
+
 def test_ctrl_c_keeps_what_was_learned(monkeypatch):
     X, y = smooth(400)
     ran = []
@@ -331,12 +351,12 @@ def test_other_settings_are_tried_where_nothing_was_learned(rng, monkeypatch):
     X, y = rng.normal(size=(200, 3)), rng.normal(size=200)
     with pytest.warns(ConvergenceWarning):
         Regressor(random_state=0, max_iter=10, learning_rate_init=0.02).fit(X, y)
-    assert len(tried) == 2
-    (other,) = tried[1]
+    assert len(tried) == 3  # the linear model by itself, for the user has settled what the others are
+    (other,) = tried[2]
     assert (other.hidden, other.activation, other.learning_rate) == ((32,), "tanh", 0.02)
     tried.clear()
     Regressor(random_state=0, max_iter=10).fit(X, X[:, 0] + np.sin(3 * X[:, 1]))
-    assert len(tried) == 1
+    assert len(tried) == 2
 
 
 def test_rare_classes_begin_rare(rng):

@@ -14,6 +14,7 @@ import chainrule
 from chainrule import data
 from chainrule.data import DataError
 from chainrule.files import read, read_idx
+from chainrule.tables import read_table
 
 TABLE = "temperature,pressure,strength\n20,1.5,30\n25,2.5,35\n30,3.5,41\n"
 
@@ -61,9 +62,44 @@ def test_csv_columns_are_found_by_name(tmp_path):
     assert examples.y is None
 
 
+def test_csv_of_any_columns(tmp_path):
+    rows = ["1,red,yes,2020-01-01,,1", ",blue,no,2020-01-02,,2", "3,NA,yes,,x,3", "nan,red,,2020-01-04,,4"]
+    path = write(tmp_path / "t.csv", "n,colour,truth,day,rare,y\n" + "\n".join(rows) + "\n")
+    examples = read(path, "y")
+    table, columns = read_table(examples.X, "X")
+    assert [column.kind for column in columns] == ["number", "category", "boolean", "date", "category"]
+    days = [18262, 18263, np.nan, 18265]
+    expected = np.array(
+        [[1, np.nan, 3, np.nan], [1, 0, np.nan, 1], [1, 0, 1, np.nan], days, [np.nan, np.nan, 0, np.nan]]
+    )
+    np.testing.assert_array_equal(table, expected.T)
+    numbers = read(path, "y", ["n"]).X
+    assert numbers.dtype == np.float64, "a table of numbers stays one, with gaps, too"
+    np.testing.assert_array_equal(numbers, expected[:1].T)
+
+
+def test_csv_is_read_as_the_kinds_of_a_model(tmp_path):
+    path = write(tmp_path / "t.csv", "code,n,truth\n1,,0\n2,na,1\n")
+    codes, numbers, truth = read(path, features=["code", "n", "truth"], kinds=["category", "number", "boolean"]).X.T
+    assert codes.tolist() == ["1", "2"], "not 1.0, which is no class"
+    assert np.isnan(numbers.astype(float)).all()
+    assert truth.tolist() == ["0", "1"]
+    write(path, "code,n\n1,5\n2,no\n3,x\n")
+    for kind, message in (
+        ("number", r"t\.csv, line 3, column 'n': is a number in what was learned from; found 'no'. Correct it"),
+        ("date", r"t\.csv, line 2, column 'n': is a date in what was learned from; found '5'"),
+        ("finite number", r"t\.csv, line 3, column 'n': must be a finite number; found 'no'"),
+    ):
+        with pytest.raises(DataError, match=message):
+            read(path, features=["n"], kinds=[kind])
+    assert read(path, "code", ["n"], kinds=["category"]).X.tolist() == [["5"], ["no"], ["x"]]
+
+
 def test_csv_of_classes(tmp_path):
     path = write(tmp_path / "t.csv", 'size,kind\n1,"a, b"\n2,c\n')
     assert read(path, "kind").y.tolist() == ["a, b", "c"]
+    path = write(tmp_path / "t.csv", "size,kind\n1,none\n2,mild\n")
+    assert read(path, "kind").y.tolist() == ["none", "mild"], "a class may be called so"
 
 
 @pytest.mark.parametrize(
@@ -77,12 +113,15 @@ def test_csv_of_classes(tmp_path):
         (TABLE, "strenght", "has no column 'strenght' to learn; its columns are temperature, pressure, strength"),
         ("a,y\n1,2\n3\n", "y", "line 3: has 1 cells where the header has 2"),
         ("a,y\n1,2\n\n3,4,5\n", "y", "line 4: has 3 cells where the header has 2"),
-        ("a,y\n1,2\nwarm,3\n", "y", r"line 3, column 'a': must be a finite number; found 'warm'"),
-        ("a,y\n1,2\n,3\n", "y", r"line 3, column 'a': must be a finite number; found an empty cell"),
-        ("a,y\n1,2\nnan,3\n", "y", r"line 3, column 'a': must be a finite number; found 'nan'"),
+        ("a,y\n1,2\nwarm,3\n3,4\n", "y", r"line 3, column 'a': most values are a number; found 'warm'. Correct it"),
+        ("a,y\n2020-01-01,2\n2020-02-30,3\n2020-03-01,4\n", "y", r"line 3, column 'a': most values are a date; found"),
         ("a,y\n1,2\n-inf,3\n", "y", r"line 3, column 'a': must be a finite number; found '-inf'"),
+        ("a,y\n,2\n1e999,3\n", "y", r"line 3, column 'a': must be a finite number; found '1e999'"),
         ("a,y\n1,2\n2,high\n", "y", r"line 3, column 'y': must be a finite number; found 'high'"),
+        ("a,y\n1,2\n2,\n", "y", r"line 3, column 'y': the label is missing; found an empty cell. Fill it in, or leave"),
+        ("a,y\n1,2\n2,NaN\n", "y", r"line 3, column 'y': the label is missing; found 'NaN'"),
         ("a,y\n1,low\n2,\n", "y", r"line 3, column 'y': the label is missing"),
+        ("a,y\n1,low\n2,N/A\n", "y", r"line 3, column 'y': the label is missing; found 'N/A'"),
         ("y\n1\n", "y", "has no column besides the target 'y'"),
         (b"a,y\n1,\xff\xfe\n", "y", "is not text in UTF-8"),
         ('a,y\n1,"2\n3,4\n', "y", "is not a readable CSV table: unexpected end of data"),
@@ -291,9 +330,10 @@ def test_compressed_table_and_delimiter_at_the_end_of_each_line(tmp_path):
     ("content", "message"),
     [
         (TABLE.replace("pressure", ""), "line 1: column 2 has no name; give it one"),
-        (TABLE.replace("2.5", "1_0"), "line 3, column 'pressure': must be a finite number; found '1_0'"),
-        (TABLE.replace("2.5", "٣"), "line 3, column 'pressure': must be a finite number"),
+        (TABLE.replace("2.5", "1_0"), "line 3, column 'pressure': most values are a number; found '1_0'"),
+        (TABLE.replace("2.5", "٣"), "line 3, column 'pressure': most values are a number; found '٣'"),
         (TABLE.replace(",", ";").replace("2.5", "2,5"), "found '2,5'. Write '2.5'"),
+        (TABLE.replace(",", ";").replace(".", ","), "line 2, column 'pressure': .* found '1,5'. Write '1.5'"),
         (TABLE.replace("35", '"35'), "line 4: is not a readable CSV table: .*look for a quote that is not closed"),
         (TABLE.replace("strength", "Strength"), "has no column 'strength' to learn; .* Did you mean 'Strength'"),
     ],

@@ -262,6 +262,8 @@ def table(tmp_path, monkeypatch):
     Path("classes.csv").write_text(
         "a,b,kind\n" + "\n".join(",".join(np.array(r.split(","))[[0, 1, 3]]) for r in rows) + "\n", encoding="utf-8"
     )
+    Path("gap.csv").write_text("a,strength\n1,2\n2,NA\n3,4\n", encoding="utf-8")
+    Path("slip.csv").write_text("a,strength\n1,2\nwarm,3\n3,4\n", encoding="utf-8")
     Path("new.csv").write_text("b,other,a\n0.5,x,2\n-0.5,y,8\n", encoding="utf-8")
     return tmp_path
 
@@ -277,12 +279,27 @@ def command(*arguments: str) -> int:
 
 
 def test_fit_and_predict_numbers(table, capsys):
-    assert command("fit", "numbers.csv", "--target", "strength", "--out", "m.chain", "--learning-rate", "0.01") == 0
+    assert (
+        command(
+            "fit",
+            "numbers.csv",
+            "--target",
+            "strength",
+            "--solver",
+            "adam",
+            "--out",
+            "m.chain",
+            "--learning-rate",
+            "0.01",
+        )
+        == 0
+    )
     out = capsys.readouterr().out
     assert "270 rows of 2 numbers, regression of strength, 30 rows set aside" in out
     assert "epoch   1/200" in out
     assert "rows/s" in out
     assert float(out.partition("R² ")[2].split()[0]) > 0.99
+    assert chainrule.load("m.chain").validation_curve_, "what is set aside is watched"
     assert command("predict", "m.chain", "new.csv") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "strength"
@@ -305,7 +322,20 @@ def test_fit_with_a_spread_and_a_schedule(table, capsys):
 
 def test_fit_and_predict_classes(table, capsys):
     assert (
-        command("fit", "classes.csv", "--target", "kind", "--epochs", "100", "--learning-rate", "0.01", "--quiet") == 0
+        command(
+            "fit",
+            "classes.csv",
+            "--target",
+            "kind",
+            "--solver",
+            "adam",
+            "--epochs",
+            "100",
+            "--learning-rate",
+            "0.01",
+            "--quiet",
+        )
+        == 0
     )
     out = capsys.readouterr().out
     assert "classification of kind" in out
@@ -315,13 +345,15 @@ def test_fit_and_predict_classes(table, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "kind,p(cold),p(hot)"
     assert [line.split(",")[0] for line in lines[1:]] == ["cold", "hot"]
-    command("fit", "classes.csv", "--target", "kind", "--epochs", "1", "--quiet")
+    command("fit", "classes.csv", "--target", "kind", "--solver", "adam", "--epochs", "1", "--quiet")
     assert "classes-2.chain holds the model" in capsys.readouterr().out, "an existing file is not taken by default"
 
 
 @pytest.mark.parametrize("form", ["text", "latex", "json"])
 def test_explain(table, capsys, form):
-    command("fit", "numbers.csv", "--target", "strength", "--hidden", "4", "--epochs", "5", "--quiet")
+    command(
+        "fit", "numbers.csv", "--target", "strength", "--solver", "adam", "--hidden", "4", "--epochs", "5", "--quiet"
+    )
     capsys.readouterr()
     assert command("explain", "numbers.chain", "numbers.csv", "--row", "7", "--format", form) == 0
     out = capsys.readouterr().out
@@ -339,21 +371,219 @@ def test_images(tmp_path, monkeypatch, capsys):
         for i in range(20):
             grey = (level + rng.integers(-30, 30, (6, 5))).astype(np.uint8)
             Image.fromarray(grey).save(tmp_path / "photos" / name / f"{i}.png")
-    assert command("fit", "photos", "--epochs", "60", "--learning-rate", "0.01", "--quiet") == 0
+    assert command("fit", "photos", "--solver", "adam", "--epochs", "60", "--learning-rate", "0.01", "--quiet") == 0
     assert "100.00 % right" in capsys.readouterr().out
+    assert chainrule.load("photos.chain").image_shape_ == (6, 5)
     assert command("predict", "photos.chain", "photos/light/3.png") == 0
     assert capsys.readouterr().out.splitlines()[1].startswith("photos/light/3.png,light,0.0")
     assert command("explain", "photos.chain", "photos", "--row", "0") == 0
     Image.new("L", (9, 9)).save("big.png")
     assert command("predict", "photos.chain", "big.png") == 2
     assert "big.png: images of 9 x 9 pixels; the model learned from 5 x 6 pixels" in capsys.readouterr().err
+    assert command("fit", "photos", "--quiet", "--hidden", "20", "--out", "auto.chain") == 0
+    assert "% 2 x gelu 20" in capsys.readouterr().out, "as images are learned"
+    assert command("predict", "auto.chain", "photos/dark/3.png") == 0
+    assert "photos/dark/3.png,dark," in capsys.readouterr().out
+
+
+# ---- what auto is told, and columns of any kind ----------------------------------------------------------------------
+
+
+def parameters(path: str) -> dict[str, object]:
+    """Those that are not as the estimator has them by itself."""
+    model = chainrule.load(path)
+    usual = type(model)().get_params()
+    return {name: value for name, value in model.get_params().items() if value != usual[name]}
+
+
+SHORT = ["--quiet", "--hidden", "3", "--epochs", "2", "--out", "m.chain"]
+BY_RULE = {"tol": 0.0, "early_stopping": True, "n_iter_no_change": 20}  # of a solver named
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], {}),
+        (["--hidden", "7"], {"hidden_layer_sizes": (7,)}),
+        (
+            ["--hidden", "6,5", "--activation", "tanh", "--loss", "huber", "--output", "identity", "--batch-size", "50"],
+            {
+                "hidden_layer_sizes": (6, 5), "activation": "tanh", "loss": "huber", "output": "identity",
+                "batch_size": 50,
+            },
+        ),
+        (
+            ["--learning-rate", "0.02", "--schedule", "cosine", "--dropout", "0.1", "--alpha", "0.2", "--no-standardize"],
+            {
+                "learning_rate_init": 0.02, "learning_rate": "cosine", "dropout": 0.1, "alpha": 0.2, "standardize": False,
+            },
+        ),
+        (["--seed", "3", "--loss", "quantile", "--quantile", "0.9", "--dtype", "float64"],
+         {"random_state": 3, "loss": "quantile", "quantile": 0.9, "dtype": "float64"}),
+        (["--ensemble", "3", "--bounds", "0,"], {"ensemble": 3, "bounds": (0.0, None)}),
+        (["--bounds=-5,80.5"], {"bounds": (-5.0, 80.5)}),
+        (["--bounds", ", 99"], {"bounds": (None, 99.0)}),
+        (["--solver", "adam"], {"solver": "adam", **BY_RULE}),
+        (["--solver", "sgd", "--momentum", "0.5", "--validation", "0", "--epochs", "200"],
+         {"solver": "sgd", "momentum": 0.5, "tol": 0.0, "max_iter": 200}),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_is_not_given_is_left_to_the_estimator(table, capsys, arguments, expected):
+    epochs = [] if "--epochs" in arguments or expected.get("solver") else ["--epochs", "2"]
+    assert (
+        command("fit", "numbers.csv", "--target", "strength", "--quiet", "--out", "m.chain", *epochs, *arguments) == 0
+    )
+    assert parameters("m.chain") == {"random_state": 0, **({"max_iter": 2} if epochs else {}), **expected}
+    model, out = chainrule.load("m.chain"), capsys.readouterr().out
+    assert model.summary() in out.splitlines(), "what was chosen is said"
+    if "hidden_layer_sizes" in expected:
+        assert {member.network.sizes[1:-1] for member in model.ensemble_.members} == {expected["hidden_layer_sizes"]}
+    assert ("rows set aside" in out) == bool(expected.get("early_stopping"))
+
+
+def test_ensemble_and_time_limit(table, capsys):
+    for limit, networks in (([], 3), (["--time-limit", "1e-6"], 1)):
+        arguments = ["--target", "strength", "--ensemble", "3", *SHORT, *limit]
+        assert command("fit", "numbers.csv", *arguments) == 0
+        model = chainrule.load("m.chain")
+        assert max(chosen["networks"] for chosen in model.choice_) == networks
+        assert f"% {networks} x " in capsys.readouterr().out
+    assert model.time_limit == 1e-6
+
+
+def test_bounds(table, capsys):
+    rows = [f"{a},{3 * max(a, 0)}" for a in np.linspace(-1, 1, 60)]
+    Path("kinked.csv").write_text("a,y\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    Path("far.csv").write_text("a\n" + "\n".join(map(str, np.linspace(-9, 9, 50))) + "\n", encoding="utf-8")
+    for bounds, (low, high) in (([], (-1.0, 9.0)), (["--bounds", "0,"], (0.0, 9.0)), (["--bounds", "0,3"], (0.0, 3.0))):
+        settings = ["--target", "y", "--hidden", "4", "--epochs", "30", "--activation", "tanh", "--ensemble", "2"]
+        assert command("fit", "kinked.csv", *settings, "--quiet", "--out", "m.chain", *bounds) == 0
+        capsys.readouterr()
+        assert command("predict", "m.chain", "far.csv") == 0
+        answers = np.array([float(line) for line in capsys.readouterr().out.splitlines()[1:]])
+        assert low <= answers.min() < 0.3
+        assert 2 < answers.max() <= high
+        if not bounds:
+            assert answers.min() < 0, "without bounds some answer is below"
+    assert command("fit", "kinked.csv", "--target", "y", "--bounds", "0,2.5") == 2
+    error = capsys.readouterr().err
+    assert (
+        "kinked.csv, line 57, column 'y': must lie within --bounds '0,2.5'; found 2.59322. Correct it, or widen"
+        in error
+    )
+    assert command("fit", "classes.csv", "--target", "kind", "--bounds", "0,1") == 2
+    assert "--bounds is of a regression; kind holds classes: leave it out" in capsys.readouterr().err
+
+
+def test_rows_set_aside_with_auto(table, capsys, monkeypatch):
+    learned, given = Regressor.fit, []
+    monkeypatch.setattr(
+        Regressor, "fit", lambda self, X, y, **rest: given.append((X, y, rest)) or learned(self, X, y, **rest)
+    )
+    assert command("fit", "numbers.csv", "--target", "strength", "--validation", "0.2", *SHORT) == 0
+    out = capsys.readouterr().out
+    assert "240 rows of 2 numbers, regression of strength, 60 rows set aside" in out
+    assert "set aside: root mean squared error" in out
+    X_fit, y_fit, validation = given[0]
+    assert (len(X_fit), len(y_fit), len(validation["X_val"]), len(validation["y_val"])) == (240, 240, 60, 60)
+    assert not set(y_fit) & set(validation["y_val"])
+
+
+@pytest.fixture
+def mixed(table):
+    """Of each kind of column one that counts, with gaps."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(120):
+        a, colour, truth = rng.uniform(0, 10), ("red", "green", "blue")[i % 3], ("yes", "no")[i % 2]
+        y = 3 * a + {"red": 0, "green": 10, "blue": -10}[colour] + (6 if truth == "yes" else 0)
+        day = "NA" if i % 10 == 4 else f"2021-{1 + i % 12:02d}-{1 + i % 28:02d}"
+        rows.append(f"{a:.3f},{colour},{truth},{day},{y:.3f},{'high' if y > 15 else 'low'}")
+    Path("mixed.csv").write_text("a,colour,truth,day,y,level\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    Path("known.csv").write_text(
+        "a,colour,truth,day\n2,red,yes,2021-03-03\n2,green,yes,2021-03-03\n2,green,no,2021-03-03\n", encoding="utf-8"
+    )
+    Path("strange.csv").write_text("day,truth,colour,a\n,yes,violet,2\n2021-03-03,,red,NA\nn/a,?,,\n", encoding="utf-8")
+    return table
+
+
+@pytest.mark.parametrize(
+    ("settings", "near"), [([], 0.5), (["--solver", "adam", "--learning-rate", "0.01"], 4.0)], ids=str
+)
+def test_columns_of_any_kind(mixed, capsys, settings, near):
+    Path("learned.csv").write_text(
+        "\n".join(line.rpartition(",")[0] for line in Path("mixed.csv").read_text(encoding="utf-8").splitlines()),
+        "utf-8",
+    )
+    settings = ["--target", "y", *settings, "--quiet", "--out", "m.chain"]
+    assert command("fit", "learned.csv", *settings) == 0
+    assert "rows of 4 columns, regression of y" in capsys.readouterr().out
+    answers = []
+    for new in ("known.csv", "strange.csv"):
+        done = subprocess.run(
+            [sys.executable, "-m", "chainrule.cli", "predict", "m.chain", new],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        header, *lines = done.stdout.splitlines()
+        assert header == "y"
+        answers.append([float(line) for line in lines])
+    np.testing.assert_allclose(answers[0], [12, 22, 16], atol=near)
+    assert len(answers[1]) == 3
+    assert np.isfinite(answers[1]).all()
+
+
+def test_columns_of_another_kind_than_learned(mixed, capsys):
+    assert command("fit", "mixed.csv", "--target", "level", *SHORT) == 0
+    for cells, message in (
+        ("hot,red,yes,", "line 3, column 'a': is a number in what was learned from; found 'hot'. Correct it, or leave"),
+        ("1,red,maybe,", "line 3, column 'truth': is a boolean in what was learned from; found 'maybe'"),
+        ("1,red,no,7", "line 3, column 'day': is a date in what was learned from; found '7'"),
+        ('"1,5",red,no,', "line 3, column 'a': must be a finite number; found '1,5'. Write '1.5'"),
+    ):
+        Path("new.csv").write_text(f"y,a,colour,truth,day\n1,1,red,yes,\n2,{cells}\n", encoding="utf-8")
+        capsys.readouterr()
+        assert command("predict", "m.chain", "new.csv") == 2
+        captured = capsys.readouterr()
+        assert f"new.csv, {message}" in captured.err
+        assert captured.err.count("\n") == 1
+        assert captured.out == ""
+
+
+def test_explain_of_several_networks_and_columns_of_any_kind(mixed, capsys):
+    for settings in (["--ensemble", "2"], ["--solver", "adam"]):
+        assert command("fit", "mixed.csv", "--target", "level", *SHORT, *settings) == 0
+        capsys.readouterr()
+        assert command("explain", "m.chain", "mixed.csv", "--row", "4") == 0
+        out = capsys.readouterr().out
+        assert "colour = green, truth = yes, day = missing, y = " in out
+        assert "All derivatives agree" in out
+        assert ("networks, which answer together, this is one of the largest share" in out) == (
+            "--ensemble" in settings
+        )
+        assert command("explain", "m.chain", "mixed.csv", "--row", "5", "--format", "json") == 0
+        assert json.loads(capsys.readouterr().out)["error"] < 1e-5
+
+
+def test_models_that_take_no_missing_value(table, capsys):
+    assert command("fit", "numbers.csv", "--target", "strength", "--no-standardize", *SHORT) == 0
+    chainrule.save(Network([2, 1]), "network.chain")
+    Path("new.csv").write_text("a,b\n1,2\n3,\n", encoding="utf-8")
+    for model in ("m.chain", "network.chain"):
+        capsys.readouterr()
+        assert command("predict", model, "new.csv") == 2
+        assert "new.csv, line 3, column 'b': must be a finite number; found an empty cell" in capsys.readouterr().err
 
 
 def test_the_seed_command(mnist, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     code = command(
         "fit", str(mnist), "--hidden", "30", "--activation", "sigmoid", "--output", "sigmoid", "--loss",
-        "half_squared_error", "--solver", "sgd", "--batch-size", "10", "--learning-rate", "3", "--epochs", "5",
+        "half_squared_error", "--solver", "sgd", "--batch-size", "10", "--learning-rate", "3", "--momentum", "0",
+        "--alpha", "0", "--epochs", "5",
     )  # fmt: skip
     out = capsys.readouterr().out
     assert code == 0
@@ -385,7 +615,14 @@ def test_demo(tmp_path, monkeypatch, capsys):
         (["fit", "nothing.csv", "--target", "y"], "nothing.csv: there is no such file"),
         (["fit", "numbers.csv"], "name the column to learn with --target; it has a, b, strength"),
         (["fit", "numbers.csv", "--target", "strenth"], "has no column 'strenth' to learn"),
-        (["fit", "full.csv", "--target", "strength"], "line 2, column 'kind': must be a finite number; found"),
+        (
+            ["fit", "gap.csv", "--target", "strength"],
+            "gap.csv, line 3, column 'strength': the label is missing; found 'NA'. Fill it in, or leave the row out",
+        ),
+        (
+            ["fit", "slip.csv", "--target", "strength"],
+            "slip.csv, line 3, column 'a': most values are a number; found 'warm'",
+        ),
         (["fit", "numbers.csv", "--target", "strength", "--activation", "rellu"], "Did you mean 'relu'"),
         (["fit", "numbers.csv", "--target", "strength", "--hidden", "a"], "--hidden must be whole numbers"),
         (
@@ -427,7 +664,7 @@ def test_one_label_only(table, capsys):
 
 
 def test_predict_misses_a_column(table, capsys):
-    command("fit", "numbers.csv", "--target", "strength", "--epochs", "1", "--quiet")
+    command("fit", "numbers.csv", "--target", "strength", "--solver", "adam", "--epochs", "1", "--quiet")
     Path("new.csv").write_text("a,c\n1,2\n", encoding="utf-8")
     capsys.readouterr()
     assert command("predict", "numbers.chain", "new.csv") == 2
@@ -436,8 +673,8 @@ def test_predict_misses_a_column(table, capsys):
 
 def test_ctrl_c_saves_what_was_learned(table):
     process = subprocess.Popen(
-        [sys.executable, "-m", "chainrule.cli", "fit", "numbers.csv", "--target", "strength", "--epochs", "10000000",
-         "--validation", "0", "--out", "m.chain"],
+        [sys.executable, "-m", "chainrule.cli", "fit", "numbers.csv", "--target", "strength", "--solver", "adam",
+         "--epochs", "10000000", "--validation", "0", "--out", "m.chain"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None
@@ -456,7 +693,9 @@ def test_ctrl_c_saves_what_was_learned(table):
 def test_full_disk_is_one_line(table):
     if not os.access("/dev/full", os.W_OK):
         pytest.skip("no /dev/full here")
-    command("fit", "numbers.csv", "--target", "strength", "--epochs", "1", "--quiet", "--out", "m.chain")
+    command(
+        "fit", "numbers.csv", "--target", "strength", "--solver", "adam", "--epochs", "1", "--quiet", "--out", "m.chain"
+    )
     with open("/dev/full", "w") as full:  # noqa: PTH123
         done = subprocess.run(
             [sys.executable, "-m", "chainrule.cli", "predict", "m.chain", "new.csv"],
@@ -483,7 +722,22 @@ def test_version(capsys):
 
 
 def test_output_that_would_destroy_something(table, capsys):
-    assert command("fit", "numbers.csv", "--target", "strength", "--epochs", "2", "--quiet", "--out", "m.chain") == 0
+    assert (
+        command(
+            "fit",
+            "numbers.csv",
+            "--target",
+            "strength",
+            "--solver",
+            "adam",
+            "--epochs",
+            "2",
+            "--quiet",
+            "--out",
+            "m.chain",
+        )
+        == 0
+    )
     model, rows = Path("m.chain").read_bytes(), Path("numbers.csv").read_bytes()
     Path("link.csv").symlink_to("numbers.csv")
     for arguments in (
@@ -512,8 +766,8 @@ def test_output_that_would_destroy_something(table, capsys):
 
 def test_the_file_does_not_depend_on_threads(table):
     for threads in ("1", "2"):
-        command("fit", "numbers.csv", "--target", "strength", "--epochs", "2", "--quiet", "--threads", threads,
-                "--out", f"{threads}.chain")  # fmt: skip
+        command("fit", "numbers.csv", "--target", "strength", "--solver", "adam", "--epochs", "2", "--quiet",
+                "--threads", threads, "--out", f"{threads}.chain")  # fmt: skip
     assert Path("1.chain").read_bytes() == Path("2.chain").read_bytes()
 
 
@@ -535,6 +789,18 @@ def test_the_file_does_not_depend_on_threads(table):
         (["--quantile", "0"], "--quantile must be a finite number, above 0"),
         (["--loss", "cross_entropy"], "is not one of a Regressor's"),
         (["--hidden", "2000000000"], "GB of parameters"),
+        (["--bounds", "5"], "--bounds must be LOW,HIGH, low below high, of which one may be empty"),
+        (["--bounds", "5,2"], "--bounds must be LOW,HIGH, low below high"),
+        (["--bounds", ","], "--bounds must be LOW,HIGH"),
+        (["--bounds", "0,x"], "--bounds must be LOW,HIGH"),
+        (["--bounds", "0,9", "--loss", "gaussian"], "--bounds"),
+        (["--ensemble", "1"], "--ensemble must be a whole number of 2"),
+        (["--time-limit", "0"], "--time-limit must be a finite number, above 0"),
+        (
+            ["--momentum", "0.5"],
+            "--momentum goes with --solver sgd or momentum or nesterov; got auto: leave --momentum out",
+        ),
+        (["--solver", "adam", "--ensemble", "3"], "--ensemble goes with --solver auto; got adam: leave --ensemble out"),
         (["--target", "Strength"], "Did you mean 'strength'"),
     ],
     ids=str,
@@ -549,15 +815,32 @@ def test_errors_name_the_flag_that_was_typed(table, capsys, arguments, message):
 def test_many_and_rare_classes(table, capsys):
     rows = [f"{i % 7},{i},k{i % 50}" for i in range(200)]
     Path("many.csv").write_text("a,b,kind\n" + "\n".join([*rows, "1,2,rare"]) + "\n", encoding="utf-8")
-    assert command("fit", "many.csv", "--target", "kind", "--epochs", "2", "--quiet") == 0
+    assert command("fit", "many.csv", "--target", "kind", "--solver", "adam", "--epochs", "2", "--quiet") == 0
     assert "181 rows of 2 numbers, classification of kind, 20 rows set aside" in capsys.readouterr().out
 
 
 def test_whole_numbers_as_classes(table, capsys):
     Path("digits.csv").write_text("a,k\n" + "\n".join(f"{i},0{i % 3}" for i in range(60)) + "\n", encoding="utf-8")
-    assert command("fit", "digits.csv", "--target", "k", "--epochs", "2", "--quiet", "--out", "q.chain") == 0
+    assert (
+        command(
+            "fit", "digits.csv", "--target", "k", "--solver", "adam", "--epochs", "2", "--quiet", "--out", "q.chain"
+        )
+        == 0
+    )
     assert "k holds 3 whole numbers and is learned as a quantity" in capsys.readouterr().err
-    settings = ["--target", "k", "--task", "classification", "--epochs", "2", "--quiet", "--out", "c.chain"]
+    settings = [
+        "--target",
+        "k",
+        "--task",
+        "classification",
+        "--solver",
+        "adam",
+        "--epochs",
+        "2",
+        "--quiet",
+        "--out",
+        "c.chain",
+    ]
     assert command("fit", "digits.csv", *settings) == 0
     assert command("predict", "c.chain", "digits.csv") == 0
     assert "k,p(00),p(01),p(02)" in capsys.readouterr().out
@@ -577,7 +860,12 @@ def test_regression_and_prediction_from_an_index_of_images(tmp_path, monkeypatch
         Image.fromarray(np.full((3, 3), 8 * i, np.uint8)).convert("RGB" if i % 2 else "L").save(f"{i}.png")
     lines = [f"{i}.png,{i / 10 + 0.05:.2f}" for i in range(30)]
     Path("index.csv").write_text("image,angle\n" + "\n".join(lines) + "\n", encoding="utf-8")
-    assert command("fit", ".", "--epochs", "300", "--quiet", "--out", "m.chain", "--learning-rate", "0.01") == 0
+    assert (
+        command(
+            "fit", ".", "--solver", "adam", "--epochs", "300", "--quiet", "--out", "m.chain", "--learning-rate", "0.01"
+        )
+        == 0
+    )
     assert "regression of angle" in capsys.readouterr().out
     assert command("predict", "m.chain", "index.csv") == 0
     out = capsys.readouterr().out.splitlines()
@@ -586,7 +874,9 @@ def test_regression_and_prediction_from_an_index_of_images(tmp_path, monkeypatch
 
 
 def test_explain_in_the_users_own_units(table, capsys):
-    command("fit", "numbers.csv", "--target", "strength", "--epochs", "2", "--quiet", "--out", "m.chain")
+    command(
+        "fit", "numbers.csv", "--target", "strength", "--solver", "adam", "--epochs", "2", "--quiet", "--out", "m.chain"
+    )
     first = Path("numbers.csv").read_text(encoding="utf-8").splitlines()[1].split(",")
     capsys.readouterr()
     assert command("explain", "m.chain", "numbers.csv") == 0

@@ -111,10 +111,25 @@ def test_columns_of_another_kind_than_before():
             {"number": ["a", "b", "c", "d"]},
             r"X, column 'number': is a number in what was learned from; found 'a' at row 0",
         ),
+        (
+            {"number": ["1", "2", "no", "4"]},
+            r"X, column 'number': is a number in what was learned from; found 'no' at row 2. Correct it, or leave it empty",
+        ),
+        (
+            {"words": ["yes", "1", "maybe", "0"]},
+            r"'words': is a boolean in what was learned from; found 'maybe' at row 2",
+        ),
+        ({"iso": ["2020-01-01", "soon", "", ""]}, r"'iso': is a date in what was learned from; found 'soon' at row 1"),
         ({"date": [1, 2, 3, 4]}, r"X, column 'date': is a date in what was learned from; found 1"),
     ):
         with pytest.raises(DataError, match=message):
             read_table(FRAME.assign(**change), "X", columns)
+    with pytest.raises(TypeError, match=r"'text': an argument must be a string or a number; found list at row 1"):
+        read_table(FRAME.assign(text=["x", [], "y", "x"]), "X", columns)
+    mixed = FRAME.assign(number=pd.Series([True, 2.5, None, "3"], dtype=object), words=["1", "no", "NA", "YES"])
+    table, _ = read_table(mixed, "X", columns)
+    np.testing.assert_array_equal(table[:, 0], [1, 2.5, np.nan, 3])
+    np.testing.assert_array_equal(table[:, 7], [1, 0, np.nan, 1])
 
 
 def learned(frame, scaling="robust"):

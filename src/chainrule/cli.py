@@ -19,30 +19,37 @@ import numpy as np
 
 import chainrule
 from chainrule import data, export, files
+from chainrule.cells import FINITE
 from chainrule.functions import ACTIVATIONS, LOSSES, OUTPUTS
 from chainrule.network import Network
 from chainrule.optimizers import SOLVERS
 from chainrule.schedules import SCHEDULES
+from chainrule.tables import is_number
 
 if TYPE_CHECKING:
     from chainrule.estimators import Classifier, Regressor
 
 INTERRUPTED = 130  # what a shell expects after Ctrl-C
-# The flags of what the library names otherwise, so that an error speaks of what was typed.
-FLAGS = {
-    "hidden_layer_sizes": "--hidden",
-    "batch_size": "--batch-size",
-    "learning_rate_init": "--learning-rate",
-    "learning_rate": "--schedule",
-    "max_iter": "--epochs",
-    "random_state": "--seed",
-    "seed": "--seed",
-    "n_threads": "--threads",
+# What the estimators call an option of `fit`: one that is not given is left to them.
+PARAMETERS = {
+    "hidden": "hidden_layer_sizes",
+    "learning_rate": "learning_rate_init",
+    "schedule": "learning_rate",
+    "epochs": "max_iter",
+    "seed": "random_state",
+    "threads": "n_threads",
     **{
-        name: f"--{name}"
-        for name in ("activation", "output", "loss", "solver", "momentum", "alpha", "quantile", "dropout")
+        name: name
+        for name in (
+            "activation", "output", "loss", "solver", "batch_size", "momentum", "alpha", "quantile", "dropout", "bounds",
+            "ensemble", "time_limit", "standardize", "dtype", "engine",
+        )
     },
-}
+}  # fmt: skip
+# The flags of what the library names otherwise, so that an error speaks of what was typed.
+FLAGS = {"seed": "--seed", **{name: f"--{option.replace('_', '-')}" for option, name in PARAMETERS.items()}}
+# Options that say something to these solvers alone.
+ALONE = {"momentum": ("sgd", "momentum", "nesterov"), "ensemble": ("auto",), "time_limit": ("auto",)}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -94,33 +101,46 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--target", help="column to learn; text makes it a classification")
     fit.add_argument("--out", type=Path, help="model file (default: the data's name with .chain)")
     fit.add_argument("--task", choices=("auto", "regression", "classification"), default="auto")
-    fit.add_argument("--hidden", default="100", help="units of the hidden layers: 30 or 64,32 (default: %(default)s)")
     fit.add_argument(
-        "--activation", default="relu", help=f"of the hidden layers: {', '.join(ACTIVATIONS)} (default: relu)"
+        "--solver", help=f"auto, {', '.join(SOLVERS)} (default: auto, which chooses what is not given here)"
     )
     fit.add_argument(
-        "--output", default="auto", help=f"activation of the output: {', '.join(OUTPUTS)} (default: by task)"
+        "--time-limit", type=float, metavar="SECONDS", help="after which auto trains no further (default: none)"
     )
-    fit.add_argument("--loss", default="auto", help=f"{', '.join(LOSSES)} (default: by task)")
-    fit.add_argument("--solver", default="adam", help=f"{', '.join(SOLVERS)} (default: adam)")
-    fit.add_argument("--batch-size", type=int, help="rows a step (default: 200)")
-    fit.add_argument("--learning-rate", type=float, default=0.001, help="default: %(default)s")
-    fit.add_argument("--schedule", default="constant", help=f"of the learning rate: {', '.join(SCHEDULES)}")
-    fit.add_argument("--momentum", type=float, default=0.0, help="of sgd (default: 0)")
-    fit.add_argument("--dropout", type=float, default=0.0, help="share of the hidden values set to 0 (default: 0)")
-    fit.add_argument("--quantile", type=float, default=0.5, help="of the loss of this name (default: 0.5)")
-    fit.add_argument("--alpha", type=float, default=0.0, help="L2 penalty, as scikit-learn's (default: 0)")
-    fit.add_argument("--epochs", type=int, default=200, help="at the most (default: %(default)s)")
     fit.add_argument(
-        "--validation",
-        type=float,
-        help="share of the rows set aside to watch and to stop early; 0: none (default: 0.1, or 0 where a test set is there)",
+        "--ensemble", type=int, metavar="N", help="networks of each kind that auto trains (default: by rows)"
     )
-    fit.add_argument("--no-standardize", action="store_true", help="take the numbers as they are")
-    fit.add_argument("--dtype", choices=("float32", "float64"), default="float32")
-    fit.add_argument("--seed", type=int, default=0)
-    fit.add_argument("--threads", type=int, default=1, help="the result does not depend on it (default: 1)")
-    fit.add_argument("--quiet", action="store_true", help="no line per epoch")
+    chosen = "(default: auto chooses; with a solver named, %s)"
+    fit.add_argument("--hidden", help=f"units of the hidden layers: 30 or 64,32 {chosen % '100'}")
+    fit.add_argument("--activation", help=f"of the hidden layers: {', '.join(ACTIVATIONS)} {chosen % 'relu'}")
+    fit.add_argument("--output", help=f"activation of the output: {', '.join(OUTPUTS)} (default: by task)")
+    fit.add_argument("--loss", help=f"{', '.join(LOSSES)} (default: by task)")
+    fit.add_argument(
+        "--bounds", metavar="LOW,HIGH",
+        help="no answer of a regression is below or above; '0,' and ',1' have an open end; a minus is written --bounds=-1,1",
+    )  # fmt: skip
+    fit.add_argument("--batch-size", type=int, help=f"rows a step {chosen % '200'}")
+    fit.add_argument("--learning-rate", type=float, help=chosen % "0.001")
+    fit.add_argument("--schedule", help=f"of the learning rate: {', '.join(SCHEDULES)} {chosen % 'constant'}")
+    fit.add_argument("--momentum", type=float, help="of sgd, momentum, nesterov (default: 0.9)")
+    fit.add_argument("--dropout", type=float, help=f"share of the hidden values set to 0 {chosen % '0'}")
+    fit.add_argument("--quantile", type=float, help="of the loss of this name (default: 0.5)")
+    fit.add_argument("--alpha", type=float, help=f"L2 penalty, as scikit-learn's {chosen % '0.0001'}")
+    fit.add_argument("--epochs", type=int, help=f"at the most {chosen % '200'}")
+    fit.add_argument(
+        "--validation", type=float, metavar="SHARE",
+        help="of the rows, set aside to watch and, with a solver named, to stop early; 0: none "
+        "(default: 0; with a solver named 0.1, or 0 where a test set is there)",
+    )  # fmt: skip
+    fit.add_argument(
+        "--no-standardize", dest="standardize", action="store_const", const=False, help="take the numbers as they are"
+    )
+    fit.add_argument("--dtype", choices=("float32", "float64"), help="of the networks (default: float32)")
+    fit.add_argument("--seed", type=int, default=0, help="equal seeds give equal models (default: %(default)s)")
+    fit.add_argument(
+        "--threads", type=int, help="the result does not depend on it (default: all cores; a solver named, 1)"
+    )
+    fit.add_argument("--quiet", action="store_true", help="no line per epoch or network")
     _engine(fit)
     fit.set_defaults(command=_fit)
 
@@ -181,12 +201,68 @@ def _program() -> str:
 
 
 def _fit(options: argparse.Namespace) -> int:
-    from chainrule.estimators import Classifier, Regressor
+    from chainrule.estimators import DEFAULTS, Classifier, Regressor
 
-    out = options.out or _free_name(options.data)
-    hidden = _sizes(options.hidden)
+    out, settings = options.out or _free_name(options.data), _settings(options)
     _check_writable(out, options.data)
     examples = files.read(options.data, options.target, task=options.task)
+    classify = _is_classification(options, examples)
+    X, y = examples.stacked, np.asarray(examples.y)
+    named = settings.get("solver", "auto") != "auto"
+    share = options.validation if options.validation is not None else 0.1 if named and examples.test is None else 0.0
+    if not 0 <= share < 1:
+        raise ValueError(f"--validation must be at least 0 and below 1; got {share}")
+    if share and len(X) < 20:
+        print("chainrule: note: fewer than 20 rows: none are set aside for validation", file=sys.stderr)
+        share = 0.0
+    if named:  # as many epochs as were asked for, unless rows set aside say otherwise
+        settings["tol"] = 0.0
+    if named and share:
+        patience = max(10, settings.get("max_iter", DEFAULTS["max_iter"]) // 10)
+        settings |= {"early_stopping": True, "n_iter_no_change": patience}
+    model = (Classifier if classify else Regressor)(verbose=not options.quiet, **settings)
+    model.check_parameters()
+    _check_alone(options)
+    if "bounds" in settings:
+        _check_bounds(options.bounds, settings["bounds"], examples)
+    kept, aside = np.arange(len(X)), np.arange(0)
+    if share:
+        kept, aside = data.set_aside(len(X), share, options.seed, y if classify else None)
+    what = "classification" if classify else "regression"
+    each = "numbers" if X.dtype.kind in "uif" else "columns"
+    print(f"{len(kept)} rows of {examples.X.shape[1]} {each}, {what} of {examples.target or 'the label'!s}"
+          + (f", {len(aside)} rows set aside" if len(aside) else ""))  # fmt: skip
+    started = time.perf_counter()
+    validation = {"X_val": X[aside], "y_val": y[aside]} if len(aside) else {}
+    model.fit(X[kept], y[kept], **validation)
+    seconds = time.perf_counter() - started
+    print(model.summary())
+    history = model.history_
+    if named and history.epochs:
+        epoch = sum(history.seconds) / history.epochs
+        print(f"learned in {seconds:.2f} s: {epoch:.3f} s an epoch, {len(kept) / epoch:,.0f} rows/s"
+              + (f"; the best was epoch {history.best_epoch}" if len(aside) else ""))  # fmt: skip
+    if examples.test is not None:
+        print(f"test: {_score(model, examples.test.stacked, examples.test.y)}")
+    if len(aside):
+        print(f"set aside: {_score(model, X[aside], y[aside])}")
+    notes = {"shape": list(examples.shape), "target": examples.target, "features": examples.features}
+    export.save(model, out, notes)
+    print(f"{out} holds the model. Ask it:\n    {_program()} predict {out} <new data>")
+    return INTERRUPTED if history.ending == "interrupted" else 0
+
+
+def _settings(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the parameters of an estimator that were given."""
+    given = {option: getattr(options, option) for option in PARAMETERS if getattr(options, option) is not None}
+    for option, read in (("hidden", _sizes), ("bounds", _ends)):
+        if option in given:
+            given[option] = read(given[option])
+    return {PARAMETERS[option]: value for option, value in given.items()}
+
+
+def _is_classification(options: argparse.Namespace, examples: files.Examples) -> bool:
+    """Whether classes are to be learned; refuse what cannot be learned at all."""
     if examples.y is None and not examples.features:
         raise data.DataError(
             f"{options.data}: holds images without labels; put them into one folder a class, or add index.csv"
@@ -210,63 +286,28 @@ def _fit(options: argparse.Namespace) -> int:
             f"{options.data}: all {len(examples.y)} labels are {examples.y.tolist()[0]!r}; "
             f"at least two classes are needed to learn"
         )
-    share = options.validation if options.validation is not None else (0.0 if examples.test is not None else 0.1)
-    if not 0 <= share < 1:
-        raise ValueError(f"--validation must be at least 0 and below 1; got {share}")
-    if share and len(examples.X) < 20:
-        print("chainrule: note: fewer than 20 rows: none are set aside for validation", file=sys.stderr)
-        share = 0.0
-    settings = {
-        "hidden_layer_sizes": hidden,
-        "activation": options.activation,
-        "output": options.output,
-        "loss": options.loss,
-        "solver": options.solver,
-        "batch_size": "auto" if options.batch_size is None else options.batch_size,
-        "learning_rate_init": options.learning_rate,
-        "learning_rate": options.schedule,
-        "dropout": options.dropout,
-        "quantile": options.quantile,
-        "momentum": options.momentum,
-        "alpha": options.alpha,
-        "max_iter": options.epochs,
-        "tol": 0.0,
-        "standardize": not options.no_standardize,
-        "dtype": options.dtype,
-        "random_state": options.seed,
-        "n_threads": options.threads,
-        "engine": options.engine,
-        "verbose": not options.quiet,
-    }
-    model = Classifier(**settings) if classify else Regressor(**settings)
-    model.check_parameters()
-    kept, aside = np.arange(len(examples.X)), np.arange(0)
-    if share:
-        kept, aside = data.set_aside(len(examples.X), share, options.seed, examples.y if classify else None)
-    what = "classification" if classify else "regression"
-    print(f"{len(kept)} rows of {examples.X.shape[1]} numbers, {what} of {examples.target or 'the label'!s}"
-          + (f", {len(aside)} rows set aside" if len(aside) else ""))  # fmt: skip
-    started = time.perf_counter()
-    if len(aside):
-        model.set_params(early_stopping=True, n_iter_no_change=max(10, options.epochs // 10))
-        model.fit(examples.X[kept], examples.y[kept], X_val=examples.X[aside], y_val=examples.y[aside])
-    else:
-        model.fit(examples.X[kept], examples.y[kept])
-    seconds = time.perf_counter() - started
-    history = model.history_
-    if history.epochs:
-        each = sum(history.seconds) / history.epochs
-        print(f"{model.network_.name} learned in {seconds:.2f} s: {history.epochs} epochs of {each:.3f} s, "
-              f"{len(kept) / each:,.0f} rows/s"
-              + (f"; the best was epoch {history.best_epoch}" if len(aside) else ""))  # fmt: skip
-    if examples.test is not None:
-        print(f"test: {_score(model, examples.test.X, examples.test.y)}")
-    if len(aside):
-        print(f"set aside: {_score(model, examples.X[aside], examples.y[aside])}")
-    notes = {"shape": list(examples.shape), "target": examples.target, "features": examples.features}
-    export.save(model, out, notes)
-    print(f"{out} holds the model. Ask it:\n    {_program()} predict {out} <new data>")
-    return INTERRUPTED if history.ending == "interrupted" else 0
+    if classify and options.bounds is not None:
+        raise ValueError(f"--bounds is of a regression; {examples.target or 'the label'} holds classes: leave it out")
+    return classify
+
+
+def _check_alone(options: argparse.Namespace) -> None:
+    """Refuse an option that says nothing to the solver: it would not be honoured."""
+    solver = options.solver or "auto"
+    for option, solvers in ALONE.items():
+        if getattr(options, option) is not None and solver not in solvers:
+            flag = FLAGS[PARAMETERS[option]]
+            raise ValueError(f"{flag} goes with --solver {' or '.join(solvers)}; got {solver}: leave {flag} out")
+
+
+def _check_bounds(text: str, bounds: tuple[float | None, float | None], examples: files.Examples) -> None:
+    assert examples.y is not None
+    low, high = (end if end is not None else open_ for end, open_ in zip(bounds, (-np.inf, np.inf), strict=True))
+    outside = np.flatnonzero((examples.y < low) | (examples.y > high))
+    if len(outside) and examples.place is not None:
+        row = int(outside[0])
+        said, found = f"must lie within --bounds {text!r}", f"{examples.y[row]:g}"
+        raise examples.place.error(row, said, found, "Correct it, or widen the bounds")
 
 
 def _free_name(source: Path) -> Path:
@@ -296,6 +337,16 @@ def _sizes(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.split("[,-]", text))
 
 
+def _ends(text: str) -> tuple[float | None, float | None]:
+    low, comma, high = (part.strip() for part in text.partition(","))
+    given = [float(end) if is_number(end) else np.nan for end in (low, high) if end]
+    if not comma or not given or not np.isfinite(given).all() or given != sorted(set(given)):
+        raise ValueError(
+            f"--bounds must be LOW,HIGH, low below high, of which one may be empty, as 0,100 or 0, or ,1; got {text!r}"
+        )
+    return float(low) if low else None, float(high) if high else None
+
+
 def _score(model: Regressor | Classifier, X: Any, y: Any) -> str:
     answers = model.predict(X)
     if hasattr(model, "classes_"):
@@ -314,10 +365,12 @@ def _read_for(
     model: Any, notes: dict[str, Any], path: Path, target: str | None = None, labels: bool = False
 ) -> files.Examples:
     """Read new data as the model needs them."""
-    network = model if isinstance(model, Network) else model.network_
     features = [str(name) for name in getattr(model, "feature_names_in_", notes.get("features") or [])]
     task = "classification" if hasattr(model, "classes_") else "regression"
-    examples = files.read(path, target, features, task, labels)
+    inputs = model.sizes[0] if isinstance(model, Network) else model.n_features_in_
+    columns = getattr(model, "inputs_", None)
+    kinds = [FINITE] * inputs if columns is None else [column.kind for column in columns.columns]
+    examples = files.read(path, target, features, task, labels, kinds)
     shape = tuple(notes.get("shape") or ())
     if shape and len(shape) == 3 and examples.shape == shape[:2]:  # grey images, where it learned from colour
         coloured = np.stack([files.in_colour(image) for image in examples.X.reshape(-1, *examples.shape)])
@@ -326,7 +379,6 @@ def _read_for(
         raise data.DataError(
             f"{path}: images of {files.pixels(examples.shape)}; the model learned from {files.pixels(shape)}"
         )
-    inputs = network.sizes[0] if isinstance(model, Network) else model.n_features_in_
     if examples.X.shape[1] != inputs:
         raise data.DataError(f"{path}: rows of {examples.X.shape[1]} numbers; the model learned from {inputs}")
     return examples

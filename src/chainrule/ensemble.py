@@ -302,6 +302,8 @@ class Learner:
             look,
             threads,
         )
+        if history.ending == "interrupted":  # the training took Ctrl-C for itself: no other is to begin
+            self.stopped.set()
         if not checks:
             check(history)
         return Made(network, history, checks)
@@ -329,7 +331,7 @@ class Learner:
 
         for recipe, _, _ in jobs:
             self.rows(recipe)  # before threads ask for it
-        if self.n_threads == 1 or len(jobs) == 1:
+        if self.n_threads == 1 or len(jobs) <= 1:
             return [run(job) for job in jobs]
         with ThreadPoolExecutor(min(self.n_threads, len(jobs))) as pool:
             running = [pool.submit(run, job) for job in jobs]
@@ -391,7 +393,9 @@ class Learner:
         return loss_of(folds, answers)
 
     def compare(self, loss: float, constant: float, linear: float) -> None:
-        """Say what the ensemble's loss is no better than."""
+        """Say what the ensemble's loss is no better than, if nothing has cut the training short."""
+        if self.late():
+            return
         if loss >= constant - max(GAIN, CHANCE / len(self.labels)) * abs(constant):
             self.warnings.append(
                 f"no network found in X what y depends on: on rows not learned from the mean loss is {loss:.4g}, that of a "
@@ -541,16 +545,15 @@ def learn(
 
     recipes = learner.plan(folds[0], parts, bent, loss_of)
     plain = [] if learner.images is not None else [replace(linear(rows, learner.problem), bend=recipes[0].bend)]
-    trials = learner.cross_fit([*recipes, *plain], folds, loss_of)
+    among = [] if learner.fixed else plain  # the linear model is not what the user has settled
+    trials = learner.cross_fit([*recipes, *among], folds, loss_of)
     ran = max((trial.folds for trial in trials), key=len, default=folds[:1])
+    bars = trials if among or learner.late() else learner.cross_fit(plain, ran, loss_of)
     constant = learner.loss_of_constant(ran, loss_of)
-    whole = [trial for trial in trials if len(trial.folds) == len(ran)]  # the others were behind
-    straight = min((trial.loss for trial in whole if trial.recipe in plain), default=np.inf)
-    best = min((trial.loss for trial in whole if trial.recipe not in plain), default=np.inf)
-    if best >= constant or best - straight > WORSE * abs(constant):
+    straight = min((t.loss for t in bars if t.recipe in plain and len(t.folds) == len(ran)), default=np.inf)
+    best = min((t.loss for t in trials if t.recipe not in plain and len(t.folds) == len(ran)), default=np.inf)
+    if not learner.late() and (best >= constant or best - straight > WORSE * abs(constant)):
         trials += learner.cross_fit(others(recipes, learner.fixed), folds, loss_of)
-    if learner.fixed:  # the linear model is not what the user has settled
-        trials = [trial for trial in trials if trial.recipe not in plain]
     for trial in trials:
         trial.settle(loss_of)
     loss, pool = choose_shares(

@@ -44,7 +44,7 @@ from chainrule.network import Floats, Network
 from chainrule.optimizers import FULL_BATCH, LEAST_SQUARES, SECOND_ORDER, SOLVERS, check_alone, check_dropout
 from chainrule.recipes import Problem, spread_biases
 from chainrule.schedules import SCHEDULES, check_schedule
-from chainrule.tables import read_table
+from chainrule.tables import is_missing, read_table
 from chainrule.targets import BENDS, Bends
 from chainrule.training import History, Progress, train
 
@@ -564,13 +564,16 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         rows = table if self.inputs_ is None else self.inputs_.encode(table, member.bins, self.network_.dtype.name)
         names = getattr(self, "feature_names_in_", [f"x{i}" for i in range(own.shape[1])])
         shown = [
-            f"{name} = {value:g}" if isinstance(value, int | float | np.number) else f"{name} = {value}"
-            for name, value in zip(names, own[0], strict=True)
+            f"{name} = "
+            + ("missing" if is_missing(v) else f"{v:g}" if isinstance(v, int | float | np.number) else f"{v}")
+            for name, v in zip(names, own[0], strict=True)
         ]
         given = ", ".join(shown if len(shown) <= 8 else [*shown[:4], "...", *shown[-3:]]) + f"; l = {l}"
         both = " and l" if getattr(self, "target_scale_", None) is not None else ""
         scaled = f" x{both} below are these, standardised." if self.inputs_ is not None else ""
-        return rows[0], labels[0], f"Given: {given}.{scaled}"
+        several = len(self.ensemble_.members)
+        one = f" Of {several} networks, which answer together, this is one of the largest share." if several > 1 else ""
+        return rows[0], labels[0], f"Given: {given}.{scaled}{one}"
 
     # ---- training ----
 

@@ -5,24 +5,28 @@ They are read with the standard library and Pillow; nothing here runs code that 
 
 from __future__ import annotations
 
-import csv
 import difflib
 import gzip
 import os
-import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 
+from chainrule.cells import feature, table_cells, targets
 from chainrule.data import Array, DataError, check_finite
+from chainrule.tables import Place
 
 
 @dataclass
 class Examples:
-    """What was read: X (n, d), and y (n,) of numbers or of names, or None where there is no target."""
+    """What was read: X (n, d), and y (n,) of numbers or of names, or None where there is no target.
+
+    A table of numbers, NaN where one is missing, is of float64; one with columns of text, None where it is, of objects.
+    """
 
     X: Array
     y: Array | None
@@ -31,6 +35,12 @@ class Examples:
     names: list[str] = field(default_factory=list)  # of the image files, one a row
     shape: tuple[int, ...] = ()  # of an image, (height, width) or (height, width, 3); empty for a table
     test: Examples | None = None  # a test set that came with it
+    place: Place | None = None  # of the targets in a table
+
+    @property
+    def stacked(self) -> Array:
+        """X as estimators take it: images as (n, height, width) or (n, height, width, 3)."""
+        return self.X.reshape(len(self.X), *self.shape) if self.shape else self.X
 
 
 @dataclass(frozen=True)
@@ -48,12 +58,16 @@ class Wanted:
         images.
     labels : bool
         Whether to read targets at all.
+    kinds : sequence of str
+        What a model knows of each feature: number, boolean, date, category, or FINITE where none may be missing; default:
+        what they look like.
     """
 
     target: str | None = None
     features: Sequence[str] | None = None
     task: str = "auto"
     labels: bool = True
+    kinds: Sequence[str] = ()
 
 
 def read(
@@ -62,13 +76,14 @@ def read(
     features: Sequence[str] | None = None,
     task: str = "auto",
     labels: bool = True,
+    kinds: Sequence[str] = (),
 ) -> Examples:
     """Read whatever is there: a CSV table, an index CSV of images, a folder of either kind, an IDX file, one image.
 
     Parameters
     ----------
     path : path
-    target, features, task, labels
+    target, features, task, labels, kinds
         See `Wanted`.
 
     Returns
@@ -81,7 +96,7 @@ def read(
     DataError
         Naming the file, the line and the column, what was found, and what to do.
     """
-    path, wanted = Path(path), Wanted(target, features, task, labels)
+    path, wanted = Path(path), Wanted(target, features, task, labels, kinds)
     if path.is_dir():
         return _read_folder(path, wanted)
     if not path.exists():
@@ -95,95 +110,6 @@ def read(
     raise DataError(
         f"{path}: of unknown kind; allowed are .csv, .tsv, IDX files, images ({', '.join(IMAGES)}) and folders"
     )
-
-
-def table_cells(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
-    """Header, rows of cells, and the line number of each row."""
-    reader = None
-    try:
-        with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8-sig", newline="") as file:
-            first = file.readline()
-            delimiter = max(",;\t", key=lambda mark: _fields(first, mark))
-            file.seek(0)
-            reader = csv.reader(file, delimiter=delimiter, skipinitialspace=True, strict=True)
-            lines = [
-                (reader.line_num, [cell.strip() for cell in cells]) for cells in reader if any(map(str.strip, cells))
-            ]
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not text in UTF-8 (byte {error.start}); save the table as CSV, UTF-8") from None
-    except csv.Error as error:
-        where = f", line {reader.line_num}" if reader else ""
-        remedy = "; look for a quote that is not closed" if "unexpected end" in str(error) else ""
-        raise DataError(f"{path}{where}: is not a readable CSV table: {error}{remedy}") from None
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path}: is damaged gzip ({error}); copy or download it again") from None
-    if not lines:
-        raise DataError(f"{path}: is empty; a header line and at least one row of numbers are needed")
-    header = lines[0][1]
-    if not header[-1] and all(not cells[len(header) - 1 :] or not cells[-1] for _, cells in lines):
-        header = header[:-1]  # each line ends with a delimiter
-        lines = [(line, cells[: len(header)] if len(cells) == len(header) + 1 else cells) for line, cells in lines]
-    if all(is_number(cell) for cell in header):
-        raise DataError(f"{path}: line 1 holds numbers; it must name the columns, as 'temperature,pressure,strength'")
-    if "" in header:
-        raise DataError(f"{path}, line 1: column {header.index('') + 1} has no name; give it one")
-    repeated = next((name for name in header if header.count(name) > 1), None)
-    if repeated is not None:
-        raise DataError(f"{path}: the header names column {repeated!r} more than once; names must differ")
-    for line, cells in lines[1:]:
-        if len(cells) != len(header):
-            raise DataError(
-                f"{path}, line {line}: has {len(cells)} cells where the header has {len(header)}; "
-                f"look for a missing or an unquoted {delimiter!r}"
-            )
-    if len(lines) == 1:
-        raise DataError(f"{path}: has a header but no rows")
-    return header, [cells for _, cells in lines[1:]], [line for line, _ in lines[1:]]
-
-
-def _fields(line: str, delimiter: str) -> int:
-    try:
-        return len(next(csv.reader([line], delimiter=delimiter, skipinitialspace=True, strict=True), []))
-    except csv.Error:
-        return 0
-
-
-def is_number(cell: str) -> bool:
-    """Whether text is a number."""
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return cell.isascii() and "_" not in cell  # Python would take 1_000 and the digits of other scripts
-
-
-def _number_column(path: Path, name: str, cells: list[str], lines: list[int], classes: bool = False) -> Array:
-    """Return one column as numbers, or say which line is none; `classes`: it might have named classes instead."""
-    if all(map(is_number, cells)):
-        column = np.array(cells, dtype=np.float64)
-        if np.isfinite(column).all():
-            return column
-    bad = next(i for i, cell in enumerate(cells) if not is_number(cell) or not np.isfinite(float(cell)))
-    found = f"{cells[bad]!r}" if cells[bad] else "an empty cell"
-    remedy = "Correct it, or leave the row or the column out"
-    if re.fullmatch(r"[-+]?\d+,\d+", cells[bad]):
-        remedy = f"Write {cells[bad].replace(',', '.')!r}"
-    elif classes:
-        remedy += ", or add --task classification if the column names classes"
-    raise DataError(f"{path}, line {lines[bad]}, column {name!r}: must be a finite number; found {found}. {remedy}")
-
-
-def _targets(path: Path, name: str, cells: list[str], lines: list[int], task: str, images: bool) -> Array:
-    """Return the column to learn: numbers, or names of classes as they are written."""
-    numbers = sum(map(is_number, cells))
-    text = numbers < len(cells) / 2 or (images and all(re.fullmatch(r"\d+", cell) for cell in cells))
-    if task == "regression" and not numbers:
-        raise DataError(f"{path}: column {name!r} holds text; regression needs numbers")
-    if task == "classification" or (task == "auto" and text):
-        if "" in cells:
-            raise DataError(f"{path}, line {lines[cells.index('')]}, column {name!r}: the label is missing")
-        return np.array(cells)
-    return _number_column(path, name, cells, lines, classes=task == "auto")
 
 
 def _check_column(path: Path, name: str, header: list[str], purpose: str) -> None:
@@ -208,9 +134,17 @@ def _read_csv(path: Path, wanted: Wanted) -> Examples:
         _check_column(path, name, header, ", which the model needs")
     if not names:
         raise DataError(f"{path}: has no column besides the target {target!r} to learn from")
-    X = np.column_stack([_number_column(path, name, columns[name], lines) for name in names])
-    y = None if target is None else _targets(path, target, columns[target], lines, wanted.task, images=False)
-    return Examples(X, y, features=names, target=target or "")
+    kinds = zip_longest(names, wanted.kinds[: len(names)], fillvalue="")
+    X = np.column_stack([feature(_place(path, name, lines), columns[name], kind) for name, kind in kinds])
+    if target is None:
+        return Examples(X, None, features=names)
+    place = _place(path, target, lines)
+    y = targets(place, columns[target], wanted.task, images=False)
+    return Examples(X, y, features=names, target=target, place=place)
+
+
+def _place(path: Path, name: str, lines: list[int]) -> Place:
+    return Place(str(path), f"column {name!r}", lines)
 
 
 _IDX_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -332,11 +266,11 @@ def _read_index(path: Path, columns: dict[str, list[str]], lines: list[int], pic
     for file, line in zip(files, lines, strict=True):
         if not file.is_file():
             raise DataError(f"{path}, line {line}, column {pictures!r}: there is no file {file}")
-    y = None
-    if wanted.labels and label is not None:
-        y = _targets(path, label, columns[label], lines, wanted.task, images=True)
-    examples = _stack(files, y)
-    examples.target = (label or "") if wanted.labels else ""
+    if not wanted.labels or label is None:
+        return _stack(files, None)
+    place = _place(path, label, lines)
+    examples = _stack(files, targets(place, columns[label], wanted.task, images=True))
+    examples.target, examples.place = label, place
     return examples
 
 

@@ -148,11 +148,13 @@ class Problem:
             epochs = recipe.epochs
             if some.step > 1:
                 few = epochs - epochs // 3
-                train(
+                history = train(
                     network, rows[some], labels[some], solver="bayesian", epochs=few,
                     sample_weight=None if weight is None else weight[some], groups=groups, callback=callback,
                     n_threads=n_threads,
                 )  # fmt: skip
+                if history.ending == "interrupted":
+                    return history
                 epochs -= few
             return train(
                 network, rows, labels, solver="bayesian", epochs=epochs, sample_weight=weight, groups=groups,

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from chainrule.data import Array, DataError, as_numbers, check_unmasked
-from chainrule.files import is_number
 from chainrule.inputs import Column
 
 Doubles = npt.NDArray[np.float64]
@@ -25,6 +25,22 @@ MISSING = frozenset(
 WORDS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
 MICROSECONDS = 86_400e6  # of a day
 EPOCH = datetime.date(1970, 1, 1).toordinal()
+MEND = "Correct it, or leave it empty: a missing value"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a column is, for errors: in an argument, or in a file, whose rows are lines."""
+
+    name: str
+    column: str
+    lines: Sequence[int] | None = None
+
+    def error(self, row: int, said: str, found: str, remedy: str) -> DataError:
+        """Return the error of one value: where it is, what is said of its column, what was found, what to do."""
+        if self.lines is None:
+            return DataError(f"{self.name}, {self.column}: {said}; found {found} at row {row}. {remedy}")
+        return DataError(f"{self.name}, line {self.lines[row]}, {self.column}: {said}; found {found}. {remedy}")
 
 
 def read_table(X: Any, name: str, columns: Sequence[Column] | None = None) -> tuple[Doubles, list[Column]]:
@@ -59,8 +75,8 @@ def read_table(X: Any, name: str, columns: Sequence[Column] | None = None) -> tu
         raw = X[X.columns[j]] if array is None else array[:, j]
         label = names[j] if names else f"x{j}"
         column = None if columns is None else columns[j]
-        where = f"column {label!r}" if names else f"column {j}"
-        values, column = _read_column(raw, column or Column(label, ""), f"{name}, {where}", column is None)
+        place = Place(name, f"column {label!r}" if names else f"column {j}")
+        values, column = _read_column(raw, column or Column(label, ""), place, column is None)
         parts.append(values)
         made.append(column)
     table = np.stack(parts, axis=1)
@@ -103,11 +119,11 @@ def _check_infinite(table: Doubles, name: str, columns: Sequence[Column], named:
         )
 
 
-def _read_column(raw: Any, column: Column, where: str, fresh: bool) -> tuple[Doubles, Column]:
+def _read_column(raw: Any, column: Column, place: Place, fresh: bool) -> tuple[Doubles, Column]:
     """Return the numbers of one column, and the column, whose kind and classes are found where it is fresh."""
     values = np.asarray(raw)
     if values.ndim != 1:
-        raise DataError(f"{where}: must hold one value in each row; got shape {values.shape}")
+        raise DataError(f"{place.name}, {place.column}: must hold one value in each row; got shape {values.shape}")
     named = "categor" in str(getattr(raw, "dtype", "")).lower() or str(getattr(raw, "dtype", "")).startswith("Enum")
     if values.dtype.kind in "fiub" and not named:
         numbers: Doubles = values.astype(np.float64)
@@ -119,9 +135,9 @@ def _read_column(raw: Any, column: Column, where: str, fresh: bool) -> tuple[Dou
         numbers = np.where(known, values.astype("datetime64[us]").astype(np.int64) / MICROSECONDS, np.nan)
         kind, items = "date", []
     else:
-        items = [None if _is_missing(value) else value for value in values.tolist()]
+        items = [None if is_missing(value) else value for value in values.tolist()]
         known = np.array([item is not None for item in items], dtype=bool)
-        kind, numbers = ("category", np.zeros(0)) if named else _read_items(items, where)
+        kind, numbers = ("category", np.zeros(0)) if named else read_items(items, place, column.kind)
     if fresh:
         column.kind = kind
         if kind == "category":
@@ -129,19 +145,29 @@ def _read_column(raw: Any, column: Column, where: str, fresh: bool) -> tuple[Dou
     elif kind != column.kind and column.kind == "category":
         kind = "category"
     elif kind != column.kind and known.any() and {kind, column.kind} != {"number", "boolean"}:
-        raise DataError(f"{where}: is a {column.kind} in what was learned from; found {_first(items, values)}")
+        first = int(known.argmax())
+        raise place.error(first, _as_learned(column.kind), repr((items or values.tolist())[first]), MEND)
     if kind == "category":
-        place = {c: float(i) for i, c in enumerate(column.classes)}
-        numbers = np.array([np.nan if item is None else place.get(item, -1.0) for item in items])
+        number = {c: float(i) for i, c in enumerate(column.classes)}
+        numbers = np.array([np.nan if item is None else number.get(item, -1.0) for item in items])
     return numbers, column
 
 
-def _first(items: list[Any], values: Array) -> str:
-    known = [(row, item) for row, item in enumerate(items or values.tolist()) if item is not None and item == item]
-    return f"{known[0][1]!r} at row {known[0][0]}" if known else "nothing"
+def _as_learned(kind: str) -> str:
+    return f"is a {kind} in what was learned from"
 
 
-def _is_missing(value: Any) -> bool:
+def is_number(cell: str) -> bool:
+    """Whether text is a number."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return cell.isascii() and "_" not in cell  # Python would take 1_000 and the digits of other scripts
+
+
+def is_missing(value: Any) -> bool:
+    """Whether a value, or a word for it, says that nothing is known."""
     if value is None or (isinstance(value, str) and value.strip().lower() in MISSING):
         return True
     if isinstance(value, float):
@@ -177,32 +203,53 @@ def _truth(item: Any) -> float | None:
     return WORDS.get(item.strip().lower()) if isinstance(item, str) else None
 
 
-def _read_items(items: list[Any], where: str) -> tuple[str, Doubles]:
-    """The kind of a column of objects, and its numbers; empty for a category."""
+def _as_before(item: Any, kind: str) -> float | None:
+    """An item of a column whose kind is known as a number, None where it is none: a boolean is a number, but no word is."""
+    if kind == "date":
+        return _day(item)
+    truth = _truth(item) if kind == "boolean" or not isinstance(item, str) else None
+    return _number(item) if truth is None else truth
+
+
+def read_items(items: list[Any], place: Place, known: str = "") -> tuple[str, Doubles]:
+    """Return the kind of a column of objects, the known one where there is one, and its numbers; empty for a category."""
     some = [(row, item) for row, item in enumerate(items) if item is not None]
+    if known == "category":
+        _refuse_objects(some, place)
+        return known, np.zeros(0)
+    if known:
+        found = [None if item is None else _as_before(item, known) for item in items]
+        odd = next((row for row, _ in some if found[row] is None), None)
+        if odd is not None:
+            raise place.error(odd, _as_learned(known), repr(items[odd]), MEND)
+        return known, _with_gaps(found)
     best, missed = "category", [row for row, _ in some]
     for kind, convert in (("boolean", _truth), ("number", _number), ("date", _day)):
         found = [None if item is None else convert(item) for item in items]
         wrong = [row for row, item in some if found[row] is None]
         if some and not wrong:
-            return kind, np.array([np.nan if x is None else x for x in found])
+            return kind, _with_gaps(found)
         if len(wrong) < len(missed) / 2:
             best, missed = kind, wrong
     odd = next((row for row, item in some if not isinstance(item, str)), None)
     if not some:
         return "number", np.full(len(items), np.nan)
-    for row, item in some:
-        if not isinstance(item, str | int | float | datetime.date):
-            raise TypeError(
-                f"{where}: an argument must be a string or a number; found {type(item).__name__} at row {row}"
-            )
+    _refuse_objects(some, place)
     if best != "category":  # most are of another kind: rather a slip than a class
-        raise DataError(
-            f"{where}: most values are a {best}; found {items[missed[0]]!r} at row {missed[0]}. "
-            f"Correct it, or leave it empty: a missing value"
-        )
+        raise place.error(missed[0], f"most values are a {best}", repr(items[missed[0]]), MEND)
     if odd is not None and any(isinstance(item, str) for _, item in some):
-        raise DataError(
-            f"{where}: holds text and other things; found {items[odd]!r} at row {odd}. Make all of them text"
-        )
+        raise place.error(odd, "holds text and other things", repr(items[odd]), "Make all of them text")
     return "category", np.zeros(0)
+
+
+def _with_gaps(found: list[float | None]) -> Doubles:
+    return np.array([np.nan if x is None else x for x in found])
+
+
+def _refuse_objects(some: list[tuple[int, Any]], place: Place) -> None:
+    for row, item in some:
+        if not isinstance(item, str | int | float | datetime.date | np.generic):
+            raise TypeError(
+                f"{place.name}, {place.column}: an argument must be a string or a number; "
+                f"found {type(item).__name__} at row {row}"
+            )
