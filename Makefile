@@ -3,7 +3,7 @@
 PYTHON ?= python3
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard core/*)
 
-.PHONY: demo test test-all sanitize bench lint format pictures clean
+.PHONY: demo test test-all sanitize bench bench-accuracy lint format pictures clean
 .DEFAULT_GOAL := help
 .PHONY: help
 help:
@@ -12,6 +12,7 @@ help:
 	@echo "make test-all  the slow ones too"
 	@echo "make sanitize  the engine's tests under AddressSanitizer, UBSan and ThreadSanitizer"
 	@echo "make bench     speed beside JAX, PyTorch and scikit-learn, under 40 minutes; BENCH=\"--help\" for parts of it"
+	@echo "make bench-accuracy  errors beside CatBoost, LightGBM, scikit-learn, RealMLP, three hours; ACCURACY=\"--help\" for parts"
 	@echo "make lint      ruff, mypy, clang-format"
 	@echo "make pictures  draw the README's picture anew"
 
@@ -23,6 +24,7 @@ test: .venv-test/installed
 
 test-all: .venv-test/installed
 	.venv-test/bin/python -m pytest -m "slow or not slow"
+	$(MAKE) bench-accuracy ACCURACY=--quick
 
 # Python itself is not built with the sanitizers: their library has to be there before it, and leaks are its own affair. What
 # limits the memory of a process, or counts allocations, cannot run beside them.
@@ -35,6 +37,9 @@ sanitize: .venv-sanitize/installed .venv-test/installed
 
 bench: .venv-bench/installed
 	.venv-bench/bin/python benchmarks/bench.py $(BENCH)
+
+bench-accuracy: .venv-accuracy/installed
+	.venv-accuracy/bin/python benchmarks/accuracy.py $(ACCURACY)
 
 lint: .venv-dev/installed
 	.venv-dev/bin/ruff check .
@@ -51,15 +56,16 @@ pictures: .venv-test/installed
 	.venv-test/bin/python docs/pictures.py
 
 clean:
-	rm -rf build .venv-demo .venv-test .venv-sanitize .venv-bench .venv-dev
+	rm -rf build .venv-demo .venv-test .venv-sanitize .venv-bench .venv-accuracy .venv-dev
 
 # The demo has the package as a user would; the tests an editable one, with the imitated vector widths built in.
 .venv-demo/installed: EXTRA := .
 .venv-test/installed: EXTRA := -e .[test] -C cmake.define.CHAINRULE_TEST_WIDTHS=ON
 .venv-sanitize/installed: EXTRA := -e .[test] -C build-dir=build/sanitize -C cmake.define.CHAINRULE_SANITIZE=ON
 .venv-bench/installed: EXTRA := .[bench]
+.venv-accuracy/installed: EXTRA := .[accuracy]
 .venv-dev/installed: EXTRA := -e .[dev]
-.venv-demo/installed: $(wildcard src/chainrule/*)
+.venv-demo/installed .venv-accuracy/installed: $(wildcard src/chainrule/*)
 
 .venv-%/installed: $(SOURCES)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "chainrule needs Python 3.11 or later; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 ...")'

@@ -536,6 +536,12 @@ def test_columns_of_any_kind(mixed, capsys, settings, near):
     assert np.isfinite(answers[1]).all()
 
 
+def test_targets_with_decimal_commas_are_refused(table, capsys):
+    Path("comma.csv").write_text("a;y\n" + "".join(f"{i};{i},5\n" for i in range(30)), encoding="utf-8")
+    assert command("fit", "comma.csv", "--target", "y", *SHORT) == 2
+    assert "comma.csv, line 2, column 'y': must be a finite number; found '0,5'. Write '0.5'" in capsys.readouterr().err
+
+
 def test_columns_of_another_kind_than_learned(mixed, capsys):
     assert command("fit", "mixed.csv", "--target", "level", *SHORT) == 0
     for cells, message in (

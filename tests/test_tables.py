@@ -124,6 +124,17 @@ def test_columns_of_another_kind_than_before():
     ):
         with pytest.raises(DataError, match=message):
             read_table(FRAME.assign(**change), "X", columns)
+    for words, kind in (
+        (["yes", "no"] * 4 + ["no service"] * 2, "category"),  # a third class, not a slip
+        (["113803", "A/5 21171", "PC 17599", "17463"] * 5, "category"),
+        (["3", "4"] * 10 + ["17 kg"], None),
+        (["2020-01-01"] * 10 + ["soon"], None),
+    ):
+        if kind is None:
+            with pytest.raises(DataError, match=r"most values are a (number|date); found '(17 kg|soon)' at row"):
+                read_table(np.array(words, dtype=object)[:, None], "X")
+        else:
+            assert read_table(np.array(words, dtype=object)[:, None], "X")[1][0].kind == kind
     with pytest.raises(TypeError, match=r"'text': an argument must be a string or a number; found list at row 1"):
         read_table(FRAME.assign(text=["x", [], "y", "x"]), "X", columns)
     mixed = FRAME.assign(number=pd.Series([True, 2.5, None, "3"], dtype=object), words=["1", "no", "NA", "YES"])

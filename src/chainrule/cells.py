@@ -113,7 +113,8 @@ def _shown(cell: str) -> str:
 
 def targets(place: Place, cells: list[str], task: str, images: bool) -> Array:
     """Return the column to learn: numbers, or names of classes as they are written."""
-    numbers, known = sum(map(is_number, cells)), [cell for cell in cells if not is_missing(cell)]
+    numbers = sum(is_number(_with_point(cell) or cell) for cell in cells)
+    known = [cell for cell in cells if not is_missing(cell)]
     text = numbers < len(known) / 2 or (images and all(re.fullmatch(r"\d+", cell) for cell in cells))
     if task == "regression" and not numbers:
         raise DataError(f"{place.name}: {place.column} holds text; regression needs numbers")

@@ -25,6 +25,7 @@ MISSING = frozenset(
 WORDS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
 MICROSECONDS = 86_400e6  # of a day
 EPOCH = datetime.date(1970, 1, 1).toordinal()
+FEW, SLIPS = 2, 0.1  # values, or share of them, that are no number or date and may be slips; more make it a category
 MEND = "Correct it, or leave it empty: a missing value"
 
 
@@ -229,7 +230,8 @@ def read_items(items: list[Any], place: Place, known: str = "") -> tuple[str, Do
         wrong = [row for row, item in some if found[row] is None]
         if some and not wrong:
             return kind, _with_gaps(found)
-        if len(wrong) < len(missed) / 2:
+        slips = max(FEW, SLIPS * len(some))
+        if kind != "boolean" and len(wrong) < len(missed) / 2 and len(wrong) <= slips:
             best, missed = kind, wrong
     odd = next((row for row, item in some if not isinstance(item, str)), None)
     if not some:

@@ -1,0 +1,394 @@
+"""How right it is untuned, beside CatBoost, LightGBM, scikit-learn and RealMLP; how far dense networks go on digits.
+
+    make bench-accuracy                                     everything, some three hours on two cores
+    make bench-accuracy ACCURACY="--part tables --quick"    the small tables, and a short line of digits: five minutes
+    make bench-accuracy ACCURACY="--line 784-300-10"        one line of the ladder of digits
+
+tables   test errors of every method's defaults on the standard splits, paired: each method learns from the same rows, in a
+         process of its own on the same cores. What is not installed is left out.
+digits   the ladder: for each line a network, or several, on the 60,000 images of MNIST; the test images are looked at once.
+
+The data are not the project's: CHAINRULE_DATA names a folder with uci/ and mnist/ (default: ../shared/data). Figures are kept
+in build/accuracy.json; from all that it holds docs/accuracy.md and its picture are written. The settings of the ladder were
+chosen on the last 10,000 training images, the project's defaults on other splits and other data than those here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import multiprocessing
+import os
+import platform
+import time
+import traceback
+import warnings
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+DATA = Path(os.environ.get("CHAINRULE_DATA", ROOT.parent / "shared" / "data"))
+KEPT = ROOT / "build" / "accuracy.json"
+PAGE = ROOT / "docs" / "accuracy.md"
+
+# Tables, how many of their splits are run, and what of their errors is shown.
+TABLES = {
+    "yacht": (5, 1), "energy": (5, 1), "concrete": (5, 1), "wine-quality-red": (5, 1), "kin8nm": (2, 1),
+    "power-plant": (2, 1), "naval-propulsion-plant": (2, 1e5), "protein-tertiary-structure": (2, 1),
+}  # fmt: skip
+SMALL = ("yacht", "energy", "concrete", "wine-quality-red")
+PATIENCE = 600  # seconds that a method may take for a fit
+
+
+# ---- methods: X, y of the training rows, X of the others, cores -> predictions -------------------------------------------
+
+
+def ours(X, y, other, cores):
+    from chainrule import Regressor
+
+    return Regressor(random_state=0, n_threads=cores).fit(X, y).predict(other)
+
+
+def catboost(X, y, other, cores):
+    from catboost import CatBoostRegressor
+
+    model = CatBoostRegressor(random_seed=0, thread_count=cores, verbose=False, allow_writing_files=False)
+    return model.fit(X, y).predict(other)
+
+
+def lightgbm(X, y, other, cores):
+    from lightgbm import LGBMRegressor
+
+    return LGBMRegressor(random_state=0, n_jobs=cores, verbose=-1).fit(X, y).predict(other)
+
+
+def scikit_learn(X, y, other, cores):
+    from sklearn.neural_network import MLPRegressor
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    return make_pipeline(StandardScaler(), MLPRegressor(random_state=0)).fit(X, y).predict(other)
+
+
+def realmlp(X, y, other, cores):
+    from pytabkit import RealMLP_TD_Regressor
+
+    model = RealMLP_TD_Regressor(random_state=0, n_threads=cores, device="cpu", verbosity=0)
+    return model.fit(X, y).predict(other)
+
+
+METHODS = {  # and the package that each needs
+    "chainrule": (ours, "chainrule"),
+    "CatBoost": (catboost, "catboost"),
+    "LightGBM": (lightgbm, "lightgbm"),
+    "scikit-learn": (scikit_learn, "scikit-learn"),
+    "RealMLP": (realmlp, "pytabkit"),
+}
+
+
+def table(name: str):
+    held = np.load(DATA / "uci" / f"{name}.npz")
+    return held["X"].astype(np.float64), held["y"].astype(np.float64), held
+
+
+def work(pipe, method: str, name: str, split: int, cores: int) -> None:
+    """One fit, in a process of its own: the error and the seconds, imports not counted."""
+    try:
+        warnings.simplefilter("ignore")
+        X, y, held = table(name)
+        train, test = held[f"train_{split}"], held[f"test_{split}"]
+        function, package = METHODS[method]
+        importlib.import_module({"scikit-learn": "sklearn"}.get(package, package))
+        started = time.perf_counter()
+        answers = function(X[train], y[train], X[test], cores)
+        seconds = time.perf_counter() - started
+        pipe.send((float(np.sqrt(np.mean((np.ravel(answers) - y[test]) ** 2))), seconds))
+    except Exception:
+        pipe.send(traceback.format_exc())
+
+
+def run_alone(*arguments):
+    """What `work` sends of its arguments; nothing where it takes too long."""
+    context = multiprocessing.get_context("spawn")
+    mine, theirs = context.Pipe()
+    process = context.Process(target=work, args=(theirs, *arguments), daemon=True)
+    process.start()
+    theirs.close()
+    answer = mine.recv() if mine.poll(PATIENCE) else f"took over {PATIENCE} s"
+    process.kill()
+    return answer
+
+
+def run_tables(kept: dict, names, methods, splits: int | None, cores: int) -> None:
+    for name in names:
+        count = min(TABLES[name][0], splits or TABLES[name][0])
+        for split in range(count):
+            for method in methods:
+                answer = run_alone(method, name, split, cores)
+                if isinstance(answer, str):
+                    print(f"{name} {split} {method}: {answer.strip().splitlines()[-1]}", flush=True)
+                    continue
+                error, seconds = answer
+                print(f"{name:28s} {split}  {method:13s} {error * TABLES[name][1]:9.4g}  {seconds:7.2f} s", flush=True)
+                kept["tables"].setdefault(name, {}).setdefault(method, {})[str(split)] = [error, seconds]
+                kept["versions"][method] = version(METHODS[method][1])
+                save(kept)
+
+
+# ---- digits --------------------------------------------------------------------------------------------------------------
+
+
+def digits():
+    from chainrule import files
+
+    examples = files.read(DATA / "mnist")
+    return examples.X, examples.y.astype(int), examples.test.X, examples.test.y.astype(int)
+
+
+def sigmoids(X, y, cores):
+    """The derivation's own network: 300 sigmoids, half the squared error, stochastic gradient descent."""
+    return networks(X, y, cores, [300], "sigmoid", "sigmoid", "half_squared_error", solver="sgd", batch_size=10,
+                    learning_rate=2.0, epochs=60, schedule="cosine")  # fmt: skip
+
+
+def cross_entropy(X, y, cores):
+    return networks(X, y, cores, [800], "relu", batch_size=64, learning_rate=0.003, epochs=60, label_smoothing=0.1,
+                    weight_decay=0.1)  # fmt: skip
+
+
+def no_order(X, y, cores):
+    """No use is made of where a pixel is."""
+    return networks(X, y, cores, [1024, 1024, 1024], "relu", epochs=300, dropout=[0.2, 0.5, 0.5, 0.5], max_norm=2.0,
+                    learning_rate=0.002)  # fmt: skip
+
+
+def distorted(X, y, cores, epochs, hidden=(800,), count=1, **how):
+    from chainrule import Augmentation
+
+    return networks(X, y, cores, list(hidden), "gelu", augment=Augmentation(), epochs=epochs, count=count,
+                    **{"learning_rate": 0.001, "weight_decay": 0.03, **how})  # fmt: skip
+
+
+def networks(X, y, cores, hidden, activation, output="softmax", loss="cross_entropy", count=1, **how):
+    """Train some networks, and return what answers by the mean of their probabilities."""
+    from chainrule import Network, train
+
+    how = {"solver": "adamw", "batch_size": 128, "schedule": "onecycle", **how}
+    if how["solver"] == "adamw":
+        how = {"beta2": 0.99, **how}
+    made = []
+    for seed in range(count):
+        network = Network([784, *hidden, 10], activation, output, seed=seed)
+        train(network, X, y, loss=loss, n_threads=cores, seed=seed, **how)
+        made.append(network)
+    return lambda images: np.mean([network.predict(images, n_threads=cores) for network in made], axis=0)
+
+
+def untouched(X, y, cores):
+    from chainrule import Classifier
+
+    return Classifier(random_state=0, n_threads=cores).fit(X, y).predict_proba
+
+
+LADDER = {  # what is known, the project's goal in %, the goal in minutes
+    "784-300-10": (sigmoids, "4.7 % (LeCun 1998, same size and loss)", 1.8, None),
+    "784-800-10": (cross_entropy, "1.6 % (Simard 2003)", 1.3, None),
+    "any order": (no_order, "0.95 % (Srivastava 2014)", 0.95, 20),
+    "784-800-10 distorted": (lambda *a: distorted(*a, epochs=400), "0.7 % (Simard 2003)", 0.60, 8),
+    "784-1000-500-10 distorted": (
+        lambda *a: distorted(*a, epochs=500, hidden=(1000, 500), weight_decay=0.1), "0.44 % (Ciresan 2010)", 0.38, 15),
+    "several distorted": (
+        lambda *a: distorted(*a, epochs=300, hidden=(1500, 750), weight_decay=0.1, count=4), "0.35 % (Ciresan 2010)", 0.33,
+        60),
+    "Classifier()": (untouched, "2.2 % (scikit-learn's default)", 0.95, 1),
+}  # fmt: skip
+
+
+def calibration_error(P, y, bins=15):
+    """Mean distance between how sure the answers are and how often they are right, in bins of the former."""
+    sure, right = P.max(axis=1), P.argmax(axis=1) == y
+    of = np.minimum((sure * bins).astype(int), bins - 1)
+    parts = [of == k for k in range(bins) if (of == k).any()]
+    return float(sum(abs(sure[rows].mean() - right[rows].mean()) * rows.mean() for rows in parts))
+
+
+def run_digits(kept: dict, lines, cores: int) -> None:
+    X, y, X_test, y_test = digits()
+    for line in lines:
+        started = time.perf_counter()
+        answer = LADDER[line][0](X, y, cores)
+        seconds = time.perf_counter() - started
+        P = answer(X_test)
+        wrong, sure = float((P.argmax(axis=1) != y_test).mean()), calibration_error(P, y_test)
+        print(f"{line:28s} {100 * wrong:.2f} %  {seconds:7.1f} s  calibration {100 * sure:.2f} %", flush=True)
+        kept["digits"][line] = [wrong, seconds, sure]
+        kept["versions"]["chainrule"] = version("chainrule")
+        save(kept)
+
+
+def run_quick_digits(kept: dict, cores: int) -> None:
+    """A tenth of the images: whether all of it still runs, and learns."""
+    X, y, X_test, y_test = digits()
+    P = untouched(X[:3000], y[:3000], cores)(X_test)
+    wrong = float((P.argmax(axis=1) != y_test).mean())
+    print(f"Classifier() of 3,000 images: {100 * wrong:.2f} %", flush=True)
+    if wrong > 0.03:
+        raise SystemExit("of 3,000 images more than 3 % of errors were learned")
+
+
+# ---- the page ------------------------------------------------------------------------------------------------------------
+
+
+def load() -> dict:
+    empty = {"tables": {}, "digits": {}, "versions": {}, "machine": {}}
+    return empty | (json.loads(KEPT.read_text()) if KEPT.exists() else {})
+
+
+def save(kept: dict) -> None:
+    KEPT.parent.mkdir(exist_ok=True)
+    KEPT.write_text(json.dumps(kept, indent=1))
+
+
+def mean_and_error(values) -> str:
+    error = np.std(values, ddof=1) / np.sqrt(len(values)) if len(values) > 1 else np.nan
+    return f"{np.mean(values):.4g} ± {error:.2g}" if len(values) > 1 else f"{values[0]:.4g}"
+
+
+def page(kept: dict) -> str:
+    versions = ", ".join(f"{name} {number}" for name, number in sorted(kept["versions"].items()))
+    machine = kept["machine"]
+    lines = [
+        "# How right it is, untuned",
+        "",
+        "Made by `make bench-accuracy` (benchmarks/accuracy.py says what is measured). Every method as it comes, without an",
+        f"argument, on {machine.get('cores')} cores of a {machine.get('processor')}: {versions}.",
+        "",
+        "## Tables",
+        "",
+        "Root mean squared errors on the test rows of the standard splits of eight tables, mean ± standard error; below, the",
+        "seconds of a fit. The splits of a table overlap, so methods are to be compared pairwise: the last column counts on",
+        "how many splits the project's error is lower than the best peer's.",
+        "",
+    ]
+    methods = [m for m in METHODS if any(m in of for of in kept["tables"].values())]
+    lines += [f"| | {' | '.join(methods)} | |", f"|---|{'---|' * (len(methods) + 1)}"]
+    for name in TABLES:
+        of = kept["tables"].get(name)
+        if not of:
+            continue
+        unit = TABLES[name][1]
+        cells = []
+        for method in methods:
+            runs = of.get(method, {})
+            shown = [unit * error for error, _ in runs.values()]
+            seconds = np.mean([s for _, s in runs.values()]) if runs else 0
+            cells.append(f"{mean_and_error(shown)}<br>{seconds:.1f} s" if runs else f"over {PATIENCE} s")
+        lines.append(f"| {name}{f' (1/{unit:g})' if unit != 1 else ''} | {' | '.join(cells)} | {wins(of)} |")
+    lines += [
+        "",
+        "![Errors of each method, the project's = 1](images/accuracy.svg)",
+        "",
+        "## Digits",
+        "",
+        "Dense networks on MNIST: 60,000 images to learn from, 10,000 to be judged by, looked at once for each line. A line",
+        " is run by `make bench-accuracy ACCURACY='--line \"784-800-10\"'`.",
+        "",
+        "| | known | errors | seconds | calibration error |",
+        "|---|---|---|---|---|",
+    ]
+    for line, (_, known, _, _) in LADDER.items():
+        if line in kept["digits"]:
+            wrong, seconds, sure = kept["digits"][line]
+            lines.append(f"| {line} | {known} | **{100 * wrong:.2f} %** | {seconds:.0f} | {100 * sure:.2f} % |")
+    return "\n".join(lines) + "\n"
+
+
+def wins(of: dict) -> str:
+    peers = {m: runs for m, runs in of.items() if m != "chainrule" and runs}
+    mine = of.get("chainrule", {})
+    if not mine or not peers:
+        return ""
+    best = min(peers, key=lambda m: np.mean([error for error, _ in peers[m].values()]))
+    both = [split for split in mine if split in peers[best]]
+    return f"{sum(mine[s][0] < peers[best][s][0] for s in both)} of {len(both)} ({best})"
+
+
+def picture(kept: dict, path: Path) -> None:
+    """For each table how many times the project's error each peer's is."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
+    plt.rcParams["svg.hashsalt"] = "chainrule"
+    names = [name for name in TABLES if "chainrule" in kept["tables"].get(name, {})]
+    colours = {"CatBoost": "#1f5fa8", "LightGBM": "#c0392b", "scikit-learn": "#9aa0a6", "RealMLP": "#2e8b57"}
+    figure, axis = plt.subplots(figsize=(7.2, 0.45 * len(names) + 1.1))
+    for row, name in enumerate(reversed(names)):
+        of = kept["tables"][name]
+        for method, colour in colours.items():
+            both = [split for split in of["chainrule"] if split in of.get(method, {})]
+            if both:
+                ratio = np.mean([of[method][s][0] for s in both]) / np.mean([of["chainrule"][s][0] for s in both])
+                axis.plot(ratio, row, "o", color=colour, label=method if row == 0 else None)
+    axis.axvline(1, color="black", linewidth=0.9)
+    axis.set(xscale="log", xlabel="error, chainrule = 1")
+    ticks = [1, 2, 5, 10, 20, 50]
+    axis.set_xticks(ticks, [str(tick) for tick in ticks])
+    axis.set_yticks(range(len(names)), list(reversed(names)))
+    axis.minorticks_off()
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(loc="upper center", bbox_to_anchor=(0.4, 1.16), ncols=4, frameon=False, fontsize=9)
+    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
+
+
+def installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", choices=("tables", "digits"), help="default: both")
+    parser.add_argument("--only", help="of the tables those, as yacht,energy")
+    parser.add_argument("--methods", help="those, as chainrule,CatBoost")
+    parser.add_argument("--line", choices=LADDER, help="of the digits this one")
+    parser.add_argument("--quick", action="store_true", help="small tables, one split, and a short line of digits")
+    parser.add_argument(
+        "--cores", type=int, default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    )
+    options = parser.parse_args()
+    if not (DATA / "uci").is_dir() or not (DATA / "mnist").is_dir():
+        raise SystemExit(f"{DATA} has no uci/ and mnist/: set CHAINRULE_DATA to a folder that has")
+    kept = {"tables": {}, "digits": {}, "versions": {}, "machine": {}} if options.quick else load()
+    kept["machine"] = {"cores": options.cores, "processor": processor()}
+    methods = [m for m in (options.methods.split(",") if options.methods else METHODS) if installed(METHODS[m][1])]
+    names = options.only.split(",") if options.only else SMALL if options.quick else tuple(TABLES)
+    if options.quick:
+        global KEPT
+        KEPT = KEPT.with_name("accuracy-quick.json")
+    if options.part in (None, "tables") and not options.line:
+        run_tables(kept, names, methods, 1 if options.quick else None, options.cores)
+    if options.quick:
+        return run_quick_digits(kept, options.cores)
+    if options.part in (None, "digits") or options.line:
+        run_digits(kept, [options.line] if options.line else list(LADDER), options.cores)
+    PAGE.write_text(page(kept), encoding="utf-8")
+    if any("chainrule" in of for of in kept["tables"].values()):
+        picture(kept, ROOT / "docs" / "images" / "accuracy.svg")
+    return None
+
+
+if __name__ == "__main__":
+    main()
