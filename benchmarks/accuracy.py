@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import logging
 import multiprocessing
 import os
 import platform
@@ -75,6 +76,8 @@ def scikit_learn(X, y, other, cores):
 
 def realmlp(X, y, other, cores):
     from pytabkit import RealMLP_TD_Regressor
+
+    logging.disable(logging.INFO)  # of what trains it
 
     model = RealMLP_TD_Regressor(random_state=0, n_threads=cores, device="cpu", verbosity=0)
     return model.fit(X, y).predict(other)

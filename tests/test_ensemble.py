@@ -16,10 +16,12 @@ from sklearn.linear_model import LinearRegression
 import chainrule
 from chainrule import Classifier, Regressor
 from chainrule.data import DataError
-from chainrule.ensemble import Fold, Learner, Pool, Trial, choose_shares, make_folds, mean_loss
+from chainrule.ensemble import Pool
 from chainrule.functions import activate
+from chainrule.learner import Learner
 from chainrule.recipes import Problem, Recipe, by_evidence
 from chainrule.training import train
+from chainrule.trials import Fold, Trial, choose_shares, make_folds, mean_loss
 
 
 def smooth(n=150, seed=0):
@@ -263,7 +265,7 @@ def test_ctrl_c_keeps_what_was_learned(monkeypatch):
             self.stopped.set()
         return self.stopped.is_set()
 
-    monkeypatch.setattr("chainrule.ensemble.Learner.late", interrupt)
+    monkeypatch.setattr("chainrule.learner.Learner.late", interrupt)
     with pytest.warns(UserWarning, match="interrupted"):
         model = Regressor(random_state=0, n_threads=1).fit(X, y)
     assert np.isfinite(model.predict(X)).all()

@@ -24,9 +24,9 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
-from chainrule import data, ensemble, images
+from chainrule import data, images
 from chainrule.data import Scale
-from chainrule.ensemble import Ensemble, Learner, Member, Trial
+from chainrule.ensemble import Ensemble, Member
 from chainrule.functions import (
     ACTIVATIONS,
     ALIASES,
@@ -40,6 +40,7 @@ from chainrule.functions import (
 )
 from chainrule.images import Augmentation
 from chainrule.inputs import Inputs
+from chainrule.learner import Learner, learn
 from chainrule.network import Floats, Network
 from chainrule.optimizers import FULL_BATCH, LEAST_SQUARES, SECOND_ORDER, SOLVERS, check_alone, check_dropout
 from chainrule.recipes import Problem, spread_biases
@@ -47,6 +48,7 @@ from chainrule.schedules import SCHEDULES, check_schedule
 from chainrule.tables import is_missing, read_table
 from chainrule.targets import BENDS, Bends
 from chainrule.training import History, Progress, train
+from chainrule.trials import Trial
 
 Array = npt.NDArray[Any]
 FRACTION = 0.1
@@ -707,7 +709,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         )  # fmt: skip
         parts = None if self.ensemble == AUTO else int(self.ensemble)
         bent = getattr(self, "target_transform", AUTO) != AUTO
-        trials, pool = ensemble.learn(learner, parts, self._strata(labels), validation, bent)
+        trials, pool = learn(learner, parts, self._strata(labels), validation, bent)
         for message in learner.warnings:
             warnings.warn(message, ConvergenceWarning, stacklevel=3)
         used = sorted((trial for trial in trials if trial.share > 0), key=lambda trial: -trial.share)

@@ -1,0 +1,343 @@
+"""Learns an ensemble: cross-fitted, so that every row is once answered by networks that never saw it.
+
+Each recipe trains one network for each fold, on the other rows. What these answer for the rows of their folds judges the
+recipe by all rows, sets its share in the ensemble, and says how good that will be on new ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from chainrule.data import Array, DataError
+from chainrule.ensemble import SMALLEST, Pool
+from chainrule.functions import SMOOTHED
+from chainrule.images import Augmentation, candidates
+from chainrule.inputs import Inputs
+from chainrule.network import Floats
+from chainrule.recipes import (
+    FEWER,
+    ONE_IN,
+    PAIR,
+    PARTS,
+    TRIAL,
+    TRIED,
+    Examples,
+    Problem,
+    Recipe,
+    by_batches,
+    by_evidence,
+    by_images,
+    linear,
+    others,
+    to_try,
+)
+from chainrule.targets import Bends
+from chainrule.training import History
+from chainrule.trials import GAIN, Check, Doubles, Fold, Judge, Made, Trial, choose_shares, make_folds, mean_loss
+
+# A recipe whose loss for the m rows of the first fold is above the least by over 0.1 + 6/√m of that is not tried on others.
+BEHIND, NOISE = 0.1, 6.0
+CHANCE = 2.0  # rows' losses that the best of several is lower by, where there is nothing to learn
+WORSE = 0.01  # of a constant answer's loss: by so much at least a loss is worse than a linear model's
+
+
+@dataclass
+class Learner:
+    """Learns an ensemble from a table and labels: which recipes, and how much of each."""
+
+    problem: Problem
+    inputs: Inputs | None
+    table: Array
+    labels: Floats
+    weight: Doubles | None
+    seed: int
+    n_threads: int
+    fixed: dict[str, Any] = field(default_factory=dict)  # what the user has settled of each recipe
+    images: tuple[int, ...] | None = None  # their shape, where rows are images
+    bends: Bends | None = None
+    monotone: list[int] | None = None  # of each column, or of each input where there are no columns
+    deadline: float = np.inf
+    report: Callable[[str], None] | None = None
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.encoded: dict[tuple[int, bool], Array] = {}
+        self.bent = None if self.bends is None else self.bends.apply(self.labels.astype(np.float64))
+        self.known: dict[tuple[Recipe, int], Made] = {}  # trained already
+        self.warnings: list[str] = []  # what is to be said of what was learned
+        self.own_rows = 0  # of a validation set of the user's own
+
+    def rows(self, recipe: Recipe) -> Array:
+        """Return the encoded rows, made once for each number of bins."""
+        kind = (recipe.bins, recipe.bayesian)
+        if kind not in self.encoded:
+            self.encoded[kind] = self.encode(self.table, recipe)
+        return self.encoded[kind]
+
+    def encode(self, table: Array, recipe: Recipe) -> Array:
+        """Return what a recipe's networks are given of a table."""
+        if self.inputs is None:
+            return table
+        return self.inputs.encode(table, recipe.bins, "float64" if recipe.bayesian else self.problem.dtype)
+
+    def signs(self, recipe: Recipe) -> list[int] | None:
+        """Return the sign of each input, where answers may only rise or only fall."""
+        if self.monotone is None or self.inputs is None:
+            return self.monotone
+        return self.inputs.signs(self.monotone, recipe.bins)
+
+    def late(self) -> bool:
+        """Whether training is to end: time is up, or Ctrl-C was pressed."""
+        return self.stopped.is_set() or time.perf_counter() > self.deadline
+
+    def fit_member(self, recipe: Recipe, fold: Fold, number: int, threads: int = 1) -> Made:
+        """Train one network on a fold's rows, and let it answer for the others."""
+        X, seed = self.rows(recipe), (self.seed + 1_000_003 * number) % 2**63
+        network = self.problem.network(recipe, X.shape[1], seed)
+
+        others = X[fold.aside] if fold.own is None else fold.own(recipe)
+        weight = None if self.weight is None else self.weight[fold.kept]
+        checks: list[Check] = []
+
+        labels = self.labels
+        if recipe.bend and self.bent is not None:
+            labels = self.bent
+
+        def check(history: History) -> None:
+            answers = network.predict(others, n_threads=threads).astype(np.float64)
+            if recipe.bend and self.bends is not None:
+                answers = self.bends.undo(answers)
+            checks.append(Check(history.epochs, network.parameters.copy(), answers))
+
+        def look(history: History) -> bool:
+            if not recipe.bayesian:
+                check(history)
+            return self.late()
+
+        if not recipe.bayesian and not recipe.bend:
+            self.problem.begin(network, labels[fold.kept])
+        history = self.problem.train(
+            network,
+            recipe,
+            X[fold.kept],
+            labels[fold.kept],
+            weight if weight is not None and weight.any() else None,
+            seed,
+            None if self.inputs is None else self.inputs.groups(recipe.bins),
+            self.signs(recipe),
+            look,
+            threads,
+        )
+        if history.ending == "interrupted":  # the training took Ctrl-C for itself: no other is to begin
+            self.stopped.set()
+        if not checks:
+            check(history)
+        return Made(network, history, checks)
+
+    def all_of(self, jobs: Sequence[tuple[Recipe, Fold, int]]) -> list[Made | None]:
+        """Train many networks, one a core; None where training diverged, or was not begun before time was up."""
+        done = iter(range(1, len(jobs) + 1))
+        threads = max(1, self.n_threads // max(len(jobs), 1))
+
+        def run(job: tuple[Recipe, Fold, int]) -> Made | None:
+            recipe, _, number = job
+            if (recipe, number) in self.known:
+                return self.known.pop((recipe, number))
+            if self.late() and number > 0:
+                return None
+            made = None
+            for rate in (recipe.learning_rate, recipe.learning_rate / 10):
+                with contextlib.suppress(FloatingPointError):
+                    made = self.fit_member(replace(recipe, learning_rate=rate), *job[1:], threads)
+                if made is not None or "learning_rate" in self.fixed:
+                    break
+            if self.report is not None:
+                self.report(f"{next(done)}/{len(jobs)}  {recipe}" + ("" if made else ": diverged"))
+            return made
+
+        for recipe, _, _ in jobs:
+            self.rows(recipe)  # before threads ask for it
+        if self.n_threads == 1 or len(jobs) <= 1:
+            return [run(job) for job in jobs]
+        with ThreadPoolExecutor(min(self.n_threads, len(jobs))) as pool:
+            running = [pool.submit(run, job) for job in jobs]
+            try:
+                wait(running)
+            except KeyboardInterrupt:  # what was learned is kept
+                self.stopped.set()
+            return [future.result() for future in running]
+
+    def plan(self, fold: Fold, parts: int | None, bent: bool, loss_of: Judge) -> list[Recipe]:
+        """Return the recipes for what is to be learned, as short trainings on a fold have them."""
+        rows = len(fold.kept)
+        if self.images is not None:
+            recipe = replace(by_images(rows), parts=parts or PAIR, **self.fixed)
+            choose = "augment" not in self.fixed
+            return [self.choose_augmentation(recipe, fold, candidates(self.images), loss_of) if choose else recipe]
+        batches = by_batches(rows, self.inputs is not None, self.monotone is not None)
+        recipes = list(dict.fromkeys(replace(recipe, **self.fixed) for recipe in batches))
+        if self.bends is not None and (bent or self.better_bent(recipes, fold, loss_of)):
+            recipes = [replace(recipe, bend=str(self.bends)) for recipe in recipes]
+        if self.inputs is not None:
+            heard = by_evidence(rows, self.inputs.width(), self.problem, self.fixed)
+            heard = [replace(recipe, bend=recipes[0].bend) for recipe in heard]
+            recipes += self.choose_width(heard, fold) if len(heard) > 1 else heard
+        return recipes
+
+    def choose_width(self, recipes: list[Recipe], fold: Fold) -> list[Recipe]:
+        """Return the two bayesian recipes of the largest evidence for the rows of a fold, after a short training."""
+        jobs = [
+            (replace(recipe, epochs=min(TRIAL, recipe.epochs)), fold, start) for recipe in recipes for start in (0, 1)
+        ]
+        heard: dict[Recipe, float] = {}
+        for recipe, made in zip((recipe for recipe in recipes for _ in (0, 1)), self.all_of(jobs), strict=True):
+            if made is not None and made.history.evidence is not None:
+                heard[recipe] = max(heard.get(recipe, -np.inf), made.history.evidence.log)
+        return sorted(heard, key=lambda recipe: -heard[recipe])[:2]
+
+    def better_bent(self, recipes: list[Recipe], fold: Fold, loss_of: Judge) -> bool:
+        """Whether the recipes learn better where the targets are bent: together, for the first fold's rows."""
+        jobs = [
+            (recipe, fold, 0) for straight in recipes for recipe in (straight, replace(straight, bend=str(self.bends)))
+        ]
+        gain = 0.0
+        for (recipe, _, _), made in zip(jobs, self.all_of(jobs), strict=True):
+            losses = [loss_of([fold], [check.answers]) for check in made.checks] if made else []
+            lowest = min((loss for loss in losses if np.isfinite(loss)), default=np.finfo(float).max)
+            gain += (-1 if recipe.bend else 1) * math.log(max(lowest, SMALLEST))
+            if made is not None:
+                self.known[recipe, 0] = made
+        return gain > 0
+
+    def loss_of_constant(self, folds: list[Fold], loss_of: Judge) -> float:
+        """Return the loss of answers that do not look at the inputs."""
+        answers = []
+        for fold in folds:
+            weight = None if self.weight is None else self.weight[fold.kept]
+            z = self.problem.constant(self.labels[fold.kept], weight)
+            answers.append(np.repeat(z, len(fold.aside) or self.own_rows, axis=0))
+        return loss_of(folds, answers)
+
+    def compare(self, loss: float, constant: float, linear: float) -> None:
+        """Say what the ensemble's loss is no better than, if nothing has cut the training short."""
+        if self.late():
+            return
+        if loss >= constant - max(GAIN, CHANCE / len(self.labels)) * abs(constant):
+            self.warnings.append(
+                f"no network found in X what y depends on: on rows not learned from the mean loss is {loss:.4g}, that of a "
+                f"constant answer {constant:.4g}. Look whether the rows of X and y belong together, or get more of them, or "
+                f"other columns"
+            )
+        elif loss - linear > WORSE * abs(constant):
+            self.warnings.append(
+                f"the networks are worse than a linear model: on rows not learned from their mean loss is {loss:.4g}, "
+                f"its own {linear:.4g}. Leave hidden_layer_sizes, and what else was settled, to auto"
+            )
+
+    def choose_augmentation(
+        self, recipe: Recipe, fold: Fold, candidates: list[Augmentation | None], loss_of: Judge
+    ) -> Recipe:
+        """Return the recipe with what may be done to images: what it is best to do with some in a short training."""
+        few = replace(fold, kept=fold.kept[:: -(-len(fold.kept) // TRIED)], aside=fold.aside[:TRIED])
+        short = to_try(recipe, len(few.kept))
+        jobs = [(replace(short, augment=augment), few, 0) for augment in candidates]
+        losses = []
+        for made in self.all_of(jobs):
+            loss = np.inf if made is None else loss_of([few], [made.checks[-1].answers])
+            losses.append(loss if np.isfinite(loss) else np.inf)
+        return replace(recipe, augment=candidates[int(np.argmin(losses))])
+
+    def cross_fit(self, recipes: list[Recipe], folds: list[Fold], loss_of: Judge) -> list[Trial]:
+        """Train a network of each recipe for each fold; for the first alone of a recipe that is far behind there.
+
+        Of the bayesian ones that of the larger evidence goes on.
+        """
+        trials = {recipe: Trial(recipe) for recipe in recipes}
+        for some in (folds[:1], folds[1:]) if len(recipes) > 1 else (folds,):
+            lowest = min((trial.loss for trial in trials.values()), default=np.inf)
+            most = lowest + (BEHIND + NOISE / math.sqrt(max(len(folds[0].aside), 1))) * abs(lowest) + SMALLEST
+            jobs = [
+                (recipe, fold, folds.index(fold))
+                for fold in some
+                for recipe, trial in trials.items()
+                if folds.index(fold) < recipe.parts and (not trial.made or trial.loss <= most)
+            ]
+            for (recipe, fold, _), made in zip(jobs, self.all_of(jobs), strict=True):
+                if made is not None:
+                    trials[recipe].folds.append(fold)
+                    trials[recipe].made.append(made)
+            for trial in trials.values():
+                if trial.made:
+                    trial.judge(loss_of)
+            heard = [trial for trial in trials.values() if trial.evidence is not None and trial.recipe.hidden]
+            for trial in sorted(heard, key=lambda trial: -(trial.evidence or 0))[1:]:
+                del trials[trial.recipe]
+        return [trial for trial in trials.values() if trial.made]
+
+
+def parts_of(rows: int) -> int:
+    """Return into how many parts so many rows are divided."""
+    return max(2, min(rows, PARTS if rows < 20_000 else FEWER))
+
+
+def learn(
+    learner: Learner,
+    parts: int | None,
+    classes: Array | None,
+    validation: Examples | None,
+    bent: bool = False,
+) -> tuple[list[Trial], Pool]:
+    """Return the trials of the recipes for a table, each with its share, and how their answers become one.
+
+    With a validation set every network learns from all rows. The targets are bent where that helps or, where it is so
+    settled, in any case.
+    """
+    n = len(learner.table)
+    if n < 2 and validation is None:
+        raise DataError(f"X has n_samples={n}, too few to set any aside: name a solver, as solver='lbfgs'")
+    count = min(max(parts or 0, ONE_IN) if learner.images is not None else parts or parts_of(n), n)
+    folds = make_folds(n, count, learner.seed, classes)
+    if validation is not None:
+        given = validation[0]
+        learner.own_rows = len(given)
+
+        def own(recipe: Recipe) -> Array:
+            return learner.encode(given, recipe)
+
+        folds = [Fold(np.arange(n), np.arange(0), own) for _ in range(count)]
+    rows = len(folds[0].kept)
+
+    def loss_of(ran_folds: list[Fold], answers: Sequence[Floats]) -> float:
+        if validation is not None:
+            return float(np.mean([mean_loss(learner.problem, z, validation[1], None) for z in answers]))
+        ran = np.concatenate([fold.aside for fold in ran_folds])
+        weight = None if learner.weight is None else learner.weight[ran]
+        return mean_loss(learner.problem, np.concatenate(answers), learner.labels[ran], weight)
+
+    recipes = learner.plan(folds[0], parts, bent, loss_of)
+    plain = [] if learner.images is not None else [replace(linear(rows, learner.problem), bend=recipes[0].bend)]
+    among = [] if learner.fixed else plain  # the linear model is not what the user has settled
+    trials = learner.cross_fit([*recipes, *among], folds, loss_of)
+    ran = max((trial.folds for trial in trials), key=len, default=folds[:1])
+    bars = trials if among or learner.late() else learner.cross_fit(plain, ran, loss_of)
+    constant = learner.loss_of_constant(ran, loss_of)
+    straight = min((t.loss for t in bars if t.recipe in plain and len(t.folds) == len(ran)), default=np.inf)
+    best = min((t.loss for t in trials if t.recipe not in plain and len(t.folds) == len(ran)), default=np.inf)
+    if not learner.late() and (best >= constant or best - straight > WORSE * abs(constant)):
+        trials += learner.cross_fit(others(recipes, learner.fixed), folds, loss_of)
+    for trial in trials:
+        trial.settle(loss_of)
+    loss, pool = choose_shares(
+        trials, loss_of, Pool(learner.problem.output if learner.problem.loss in SMOOTHED else "")
+    )
+    learner.compare(loss, constant, straight)
+    return trials, pool

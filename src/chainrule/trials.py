@@ -1,0 +1,161 @@
+"""Recipes on trial: what their networks answer for rows that they have not seen, and what share of the answer they get."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from chainrule.data import Array, Indices
+from chainrule.ensemble import SMALLEST, Pool
+from chainrule.functions import Objective
+from chainrule.generator import permutation
+from chainrule.network import Floats, Network
+from chainrule.recipes import Problem, Recipe
+from chainrule.training import History
+
+Doubles = npt.NDArray[np.float64]
+
+FOLDS = 1 << 41  # the random stream of folds: far from those of epochs and of splitting
+ROUNDS = 20  # of choosing shares: each is a multiple of 1 / 20
+GAIN = 1e-3  # by which a recipe's share must lower the loss, of itself
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """Rows to learn from, and rows set aside, or a validation set of the user's own."""
+
+    kept: Indices
+    aside: Indices
+    own: Callable[[Recipe], Array] | None = None
+
+
+class Check(NamedTuple):
+    """A network at some time in its training: the epoch, its parameters, and its answers for rows it was not given."""
+
+    epoch: int
+    parameters: Floats
+    answers: Doubles
+
+
+class Made(NamedTuple):
+    """A trained network, and how it was on the way."""
+
+    network: Network
+    history: History
+    checks: list[Check]
+
+
+def make_folds(rows: int, count: int, seed: int, classes: Array | None = None) -> list[Fold]:
+    """Return `count` folds whose parts set aside are all rows; of each class alike, where there are classes."""
+    order = permutation(seed, FOLDS, rows)
+    if classes is not None:
+        order = order[np.argsort(classes[order], kind="stable")]
+    number = np.empty(rows, dtype=np.intp)
+    number[order] = np.arange(rows) % count
+    return [Fold(np.flatnonzero(number != k), np.flatnonzero(number == k)) for k in range(count)]
+
+
+Judge = Callable[[list[Fold], Sequence[Floats]], float]  # the mean loss of answers for the rows of some folds
+
+
+@dataclass
+class Trial:
+    """A recipe, the networks it has made, and what these answer for rows that they have not seen."""
+
+    recipe: Recipe
+    folds: list[Fold] = field(default_factory=list)
+    made: list[Made] = field(default_factory=list)
+    answers: list[Doubles] = field(default_factory=list)
+    loss: float = np.inf
+    share: float = 0.0
+
+    @property
+    def networks(self) -> list[Network]:
+        """Its networks, one a fold."""
+        return [made.network for made in self.made]
+
+    @property
+    def evidence(self) -> float | None:
+        """The log of the evidence for the first fold's rows, of a bayesian recipe."""
+        heard = self.made[0].history.evidence if self.made else None
+        return None if heard is None else heard.log
+
+    def judge(self, loss_of: Judge) -> int:
+        """Find the time at which all its networks together answered best.
+
+        One time for all: the best of each for its own few rows would be chosen by their noise, and seem better than it is.
+        """
+        checks = range(min(len(made.checks) for made in self.made))
+        losses = [loss_of(self.folds, [made.checks[c].answers for made in self.made]) for c in checks]
+        best = int(np.argmin([loss if np.isfinite(loss) else np.inf for loss in losses]))
+        self.loss = losses[best]
+        return best
+
+    def settle(self, loss_of: Judge) -> None:
+        """Let all its networks be as they were at that time."""
+        best = self.judge(loss_of)
+        for network, history, at in self.made:
+            self.answers.append(at[best].answers)
+            network.parameters = at[best].parameters
+            history.best_epoch = at[best].epoch
+            at.clear()
+
+
+def mean_loss(problem: Problem, Z: Floats, labels: Floats, weight: Doubles | None) -> float:
+    """Mean loss of answers z (n, k), whose q is found from them."""
+    if problem.loss in ("cross_entropy", "poisson"):
+        q = np.log(np.maximum(Z, SMALLEST))
+    elif problem.loss == "binary_cross_entropy":
+        q = np.log(np.clip(Z, SMALLEST, 1)) - np.log(np.clip(1 - Z, SMALLEST, 1))
+    else:
+        q = Z
+    constants = {"huber": "delta", "quantile": "quantile"}
+    name = constants.get(problem.loss)
+    aim = Objective(problem.loss, (problem.constants[name],) * Z.shape[1] if name else ())
+    each = aim.value(q.astype(np.float64), Z.astype(np.float64), labels.astype(np.float64))
+    return float(np.cumsum(each if weight is None else each * weight)[-1]) / len(each)
+
+
+def choose_shares(trials: list[Trial], loss_of: Judge, pool: Pool) -> tuple[float, Pool]:
+    """Give each trial its share: one more part, again and again, to the one that lowers the loss most (Caruana 2004).
+
+    Returns the loss of all together, and their pool, with the temperature at which it is least.
+    """
+    finite = [k for k, trial in enumerate(trials) if np.isfinite(trial.loss)]
+    if not finite:
+        raise FloatingPointError("no network learned anything finite; look for outliers in the data, or scale it")
+    most = max(len(trials[k].folds) for k in finite)
+    able = [k for k in finite if 2 * len(trials[k].folds) >= most]
+    folds = [
+        fold for fold in trials[able[0]].folds if all(fold in trials[k].folds for k in able)
+    ]  # judged by the same rows
+    answers = {
+        k: [pool.open(z) for fold, z in zip(trials[k].folds, trials[k].answers, strict=True) if fold in folds]
+        for k in able
+    }
+    counts = dict.fromkeys(able, 0)
+    total = [np.zeros_like(z) for z in answers[able[0]]]
+    lowest, best = np.inf, dict(counts)
+    for n in range(1, ROUNDS + 1):
+        losses = [
+            loss_of(folds, [pool.close((t + z) / n) for t, z in zip(total, answers[k], strict=True)]) for k in able
+        ]
+        chosen = able[int(np.argmin(losses))]
+        counts[chosen] += 1
+        total = [t + z for t, z in zip(total, answers[chosen], strict=True)]
+        if n == 1 or min(losses) < lowest - GAIN * abs(lowest):
+            lowest, best = min(losses), dict(counts)
+    for k, count in best.items():
+        trials[k].share = count / sum(best.values())
+    if not pool.output:
+        return lowest, pool
+    mixed = [np.sum([trials[k].share * answers[k][f] for k in able], axis=0) for f in range(len(folds))]
+    warmth = np.exp(np.linspace(-1, 1, 81))
+    losses = [loss_of(folds, [Pool(pool.output, float(t)).close(q) for q in mixed]) for t in warmth]
+    # A row is judged by the few networks that never saw it; all together are in less need of it.
+    return lowest, Pool(pool.output, math.sqrt(float(warmth[int(np.argmin(losses))])))
