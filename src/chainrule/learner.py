@@ -180,7 +180,7 @@ class Learner:
         """Return the recipes for what is to be learned, as short trainings on a fold have them."""
         rows = len(fold.kept)
         if self.images is not None:
-            recipe = replace(by_images(rows), parts=parts or PAIR, **self.fixed)
+            recipe = replace(by_images(rows, self.table.shape[1]), parts=parts or PAIR, **self.fixed)
             choose = "augment" not in self.fixed
             return [self.choose_augmentation(recipe, fold, candidates(self.images), loss_of) if choose else recipe]
         batches = by_batches(rows, self.inputs is not None, self.monotone is not None)

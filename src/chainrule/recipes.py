@@ -34,7 +34,7 @@ DETERMINED = 0.8  # parameters a label that a bayesian network may have
 PARTS, FEWER = 8, 4  # into which rows are divided; where there are many rows, or a bayesian training costs much
 DEAR = 2e11  # multiply-adds of one that does
 COST = 1e12  # multiply-adds of a bayesian training at the most
-PICTURES = 3_500_000  # images that a network sees in its training
+PICTURES = 2.2e12  # weights times the images that they see in a training: 3,500,000 of digits
 TRIED, TRIED_SEEN = 4000, 64_000  # images of a trial of distortions, and how many it sees
 ONE_IN, PAIR = 10, 2  # part of the images that is set aside, and how many networks are trained
 
@@ -229,9 +229,9 @@ def others(recipes: list[Recipe], fixed: dict[str, Any]) -> list[Recipe]:
     return [recipe for recipe in [replace(other, **fixed)] if recipe not in recipes]
 
 
-def by_images(rows: int) -> Recipe:
+def by_images(rows: int, pixels: int) -> Recipe:
     """The recipe of images, whatever is done to them."""
-    epochs = int(np.clip(PICTURES / rows, 10, 300))
+    epochs = int(np.clip(PICTURES / (800 * (pixels + 10)) / rows, 10, 300))
     return Recipe(
         "adamw",
         (800,),
