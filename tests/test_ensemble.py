@@ -431,3 +431,40 @@ def test_the_temperature_is_found_on_rows_not_learned_from(rng):
     assert trial.share == 1
     assert loss == pytest.approx(loss_of(folds, [sure]))
     assert pool.temperature == pytest.approx(np.sqrt(3), rel=0.05)
+
+
+# ---- categories of many classes ----------------------------------------------------------------------------------------
+
+
+def cities(rng, n, classes=200):
+    """What a city adds is known from its rows alone."""
+    city = rng.choice(classes, n, p=rng.dirichlet(np.ones(classes)))
+    X = rng.normal(size=n)
+    effect = np.random.default_rng(5).normal(size=classes)
+    frame = pd.DataFrame({"x": X, "city": np.array([f"c{k:03}" for k in range(classes)])[city]})
+    return frame, np.sin(2 * X) + 2 * effect[city] + 0.1 * rng.normal(size=n)
+
+
+def test_each_of_many_classes_is_embedded(rng, tmp_path):
+    frame, y = cities(rng, 1700)
+    model = Regressor(random_state=0, max_iter=40, n_threads=2).fit(frame[:1500], y[:1500])
+    column = model.inputs_.columns[1]
+    counts = frame["city"][:1500].value_counts()
+    assert [column.classes[k] for k in column.own] == sorted(counts[counts >= 3].index)
+    assert column.shared
+    test, truth = frame[1500:], y[1500:]
+    often = test["city"].map(counts).fillna(0) >= 10
+    assert np.sqrt(np.mean((model.predict(test) - truth)[often] ** 2)) < 0.5
+    chainrule.save(model, tmp_path / "cities.chain")
+    np.testing.assert_array_equal(chainrule.load(tmp_path / "cities.chain").predict(test), model.predict(test))
+    # One that was never seen is answered as those are that hardly were.
+    rare = next(c for c in column.classes if counts[c] < 3)
+    new, known = (model.predict(pd.DataFrame({"x": [0.0], "city": [c]})) for c in ("nowhere", rare))
+    np.testing.assert_array_equal(new, known)
+
+
+def test_of_few_classes_each_has_a_column(rng):
+    frame, y = cities(rng, 60, classes=20)
+    column = Regressor(random_state=0, max_iter=3, ensemble=2).fit(frame, y).inputs_.columns[1]
+    assert column.own == list(range(len(column.classes)))
+    assert not column.shared

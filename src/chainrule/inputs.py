@@ -26,7 +26,10 @@ FAR = 3.0  # deviations from which on outliers are drawn in
 DAY, WEEK, YEAR = 1.0, 7.0, 365.2425  # the periods of dates, in days
 MONDAY = 4.0  # 1970-01-05
 MOST_BINS = 64  # a number of bins divides it
-MOST_CLASSES = 64  # of a category that have a column of their own; rarer ones share none
+# Each class is a column of 0 and 1: what leads from it into the first layer is its embedding, as wide as that layer. Of many
+# classes those that fewer rows than RARE have share one, which is that of a class never seen, too.
+FEW_CLASSES, MOST_CLASSES, RARE = 64, 1024, 3
+ONE_HOTS = 1e8  # numbers, rows times classes
 
 
 @dataclass
@@ -43,6 +46,8 @@ class Column:
     values: list[float] = field(default_factory=list)  # of a number, where there are no more than so many
     periods: list[float] = field(default_factory=list)  # of a date
     classes: list[Any] = field(default_factory=list)  # of a category, or of a boolean that was text
+    own: list[int] = field(default_factory=list)  # the classes that have a column of their own, ascending
+    shared: bool = False  # the others have one together
 
     def edges(self, bins: int) -> Doubles:
         """Return the edges of at most so many bins: of equal numbers of rows, or from each value to the next."""
@@ -53,15 +58,22 @@ class Column:
     def width(self, bins: int) -> int:
         """Return how many inputs the column becomes."""
         if self.kind == "category":
-            return min(len(self.classes), MOST_CLASSES) + self.missing
+            return len(self.own) + self.shared + self.missing
         shares = len(self.edges(bins)) - 1
         return 1 + 2 * len(self.periods) + (shares if shares > 1 else 0) + self.missing
 
-    def encode(self, x: Doubles, bins: int) -> Iterable[Doubles]:
+    def encode(self, x: Doubles, bins: int) -> Iterable[Array]:
         """Yield the inputs (n, some) that the values x (n,) of the table become."""
         gone = np.isnan(x)
         if self.kind == "category":
-            yield (x[:, None] == np.arange(min(len(self.classes), MOST_CLASSES))).astype(np.float64)
+            place = np.full(len(self.classes) + 1, -1)  # the last is that of −1, a class that was not there before
+            place[self.own] = np.arange(len(self.own))
+            at = place[np.where(gone, -1, x).astype(np.intp)]
+            own = np.zeros((len(x), len(self.own)), dtype=np.float32)
+            own[np.flatnonzero(at >= 0), at[at >= 0]] = 1
+            yield own
+            if self.shared:
+                yield ((at < 0) & ~gone)[:, None].astype(np.float64)
         else:
             known = np.where(gone, self.center, x)
             z = (known - self.center) / self.scale
@@ -115,6 +127,8 @@ class Inputs:
             if robust and (constant or seen.setdefault(np.ascontiguousarray(x).tobytes(), j) != j):
                 continue
             used.append(j)
+            if column.kind == "category":
+                column.own, column.shared = _classes(known, len(column.classes), len(x))
             if column.kind == "category" or not len(known):
                 continue
             if robust:
@@ -179,12 +193,30 @@ class Inputs:
             numbers = [column.center, column.scale, *column.quantiles, *column.values, *column.periods]
             fits = column.kind in KINDS and all(isinstance(x, int | float) and math.isfinite(x) for x in numbers)
             ascending = column.quantiles == sorted(column.quantiles) and column.values == sorted(set(column.values))
-            if not fits or not ascending or column.scale <= 0 or len(column.quantiles) not in (0, MOST_BINS + 1):
+            places = column.own == sorted(set(column.own)) and set(column.own) <= set(range(len(column.classes)))
+            if (
+                not fits
+                or not ascending
+                or not places
+                or column.scale <= 0
+                or len(column.quantiles) not in (0, MOST_BINS + 1)
+            ):
                 raise ValueError(f"column {column.name!r} is not one that was learned")
         used = [int(j) for j in described["used"]]
         if not used or used != sorted(set(used)) or not 0 <= used[0] <= used[-1] < len(columns):
             raise ValueError("the columns used are not of the table")
         return cls(columns, used)
+
+
+def _classes(known: Doubles, classes: int, rows: int) -> tuple[list[int], bool]:
+    """Return the classes that are to have a column of their own, and whether the others share one."""
+    count = np.bincount(known.astype(np.intp), minlength=classes)
+    if classes <= FEW_CLASSES:
+        return list(range(classes)), False
+    most = int(np.clip(ONE_HOTS / rows, FEW_CLASSES, MOST_CLASSES))
+    often = np.argsort(-count, kind="stable")[:most]
+    own = sorted(int(k) for k in often if count[k] >= RARE)
+    return own, len(own) < classes
 
 
 def _draw_in(z: Doubles) -> Doubles:

@@ -89,6 +89,11 @@ class Learner:
             return table
         return self.inputs.encode(table, recipe.bins, "float64" if recipe.bayesian else self.problem.dtype)
 
+    @property
+    def width(self) -> int:
+        """How many inputs a network has that is given numbers as they are."""
+        return self.table.shape[1] if self.inputs is None else self.inputs.width()
+
     def signs(self, recipe: Recipe) -> list[int] | None:
         """Return the sign of each input, where answers may only rise or only fall."""
         if self.monotone is None or self.inputs is None:
@@ -188,7 +193,7 @@ class Learner:
         if self.bends is not None and (bent or self.better_bent(recipes, fold, loss_of)):
             recipes = [replace(recipe, bend=str(self.bends)) for recipe in recipes]
         if self.inputs is not None:
-            heard = by_evidence(rows, self.inputs.width(), self.problem, self.fixed)
+            heard = by_evidence(rows, self.width, self.problem, self.fixed)
             heard = [replace(recipe, bend=recipes[0].bend) for recipe in heard]
             recipes += self.choose_width(heard, fold) if len(heard) > 1 else heard
         return recipes
@@ -324,7 +329,11 @@ def learn(
         return mean_loss(learner.problem, np.concatenate(answers), learner.labels[ran], weight)
 
     recipes = learner.plan(folds[0], parts, bent, loss_of)
-    plain = [] if learner.images is not None else [replace(linear(rows, learner.problem), bend=recipes[0].bend)]
+    plain = (
+        []
+        if learner.images is not None
+        else [replace(linear(rows, learner.width, learner.problem), bend=recipes[0].bend)]
+    )
     among = [] if learner.fixed else plain  # the linear model is not what the user has settled
     trials = learner.cross_fit([*recipes, *among], folds, loss_of)
     ran = max((trial.folds for trial in trials), key=len, default=folds[:1])

@@ -33,7 +33,7 @@ SOME, EACH = 2000, 5  # rows, and rows a parameter, of the first two thirds of a
 DETERMINED = 0.8  # parameters a label that a bayesian network may have
 PARTS, FEWER = 8, 4  # into which rows are divided; where there are many rows, or a bayesian training costs much
 DEAR = 2e11  # multiply-adds of one that does
-COST = 1e12  # multiply-adds of a bayesian training at the most
+COST, STRAIGHT = 1e12, 3e10  # multiply-adds of a bayesian training at the most, and of one of a linear model
 PICTURES = 2.2e12  # weights times the images that they see in a training: 3,500,000 of digits
 TRIED, TRIED_SEEN = 4000, 64_000  # images of a trial of distortions, and how many it sees
 ONE_IN, PAIR = 10, 2  # part of the images that is set aside, and how many networks are trained
@@ -212,9 +212,9 @@ def by_batches(rows: int, table: bool, monotone: bool = False) -> list[Recipe]:
     return [plain, replace(plain, bins=BINS)] if table else [plain]
 
 
-def linear(rows: int, problem: Problem) -> Recipe:
+def linear(rows: int, inputs: int, problem: Problem) -> Recipe:
     """What every other recipe is to be better than."""
-    if problem.squares:
+    if problem.squares and TRIAL * inputs**2 * rows <= STRAIGHT:
         return Recipe("bayesian", (), "identity", epochs=TRIAL)
     batch, epochs = batches(rows)
     return Recipe("adamw", (), "identity", batch_size=batch, epochs=-(-epochs // 2))
