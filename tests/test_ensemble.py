@@ -450,17 +450,38 @@ def test_each_of_many_classes_is_embedded(rng, tmp_path):
     model = Regressor(random_state=0, max_iter=40, n_threads=2).fit(frame[:1500], y[:1500])
     column = model.inputs_.columns[1]
     counts = frame["city"][:1500].value_counts()
-    assert [column.classes[k] for k in column.own] == sorted(counts[counts >= 3].index)
-    assert column.shared
+    assert column.own == list(range(len(counts)))
+    assert not column.shared
     test, truth = frame[1500:], y[1500:]
     often = test["city"].map(counts).fillna(0) >= 10
     assert np.sqrt(np.mean((model.predict(test) - truth)[often] ** 2)) < 0.5
     chainrule.save(model, tmp_path / "cities.chain")
     np.testing.assert_array_equal(chainrule.load(tmp_path / "cities.chain").predict(test), model.predict(test))
-    # One that was never seen is answered as those are that hardly were.
-    rare = next(c for c in column.classes if counts[c] < 3)
-    new, known = (model.predict(pd.DataFrame({"x": [0.0], "city": [c]})) for c in ("nowhere", rare))
+    assert np.isfinite(model.predict(pd.DataFrame({"x": [0.0], "city": ["nowhere"]}))).all()
+
+
+def test_names_are_no_classes(rng):
+    """What each row has for itself says nothing of others; a name never seen is answered as one that was."""
+    X = rng.normal(size=(300, 2))
+    frame = pd.DataFrame({"x": X[:, 0], "z": X[:, 1], "name": [f"n{i}" for i in range(300)]})
+    frame.loc[:30, "name"] = "Smith"
+    model = Regressor(random_state=0, max_iter=40, n_threads=2).fit(frame, X[:, 0] + X[:, 1] ** 2)
+    column = model.inputs_.columns[2]
+    assert [column.classes[k] for k in column.own] == ["Smith"]
+    assert column.shared
+    new, known = (model.predict(pd.DataFrame({"x": [0.0], "z": [1.0], "name": [name]})) for name in ("n", "n200"))
     np.testing.assert_array_equal(new, known)
+    assert new == pytest.approx(1.0, abs=0.2)
+
+
+def test_of_too_many_classes_the_rarest_share_a_column(rng, monkeypatch):
+    monkeypatch.setattr("chainrule.inputs.MOST_CLASSES", 70)
+    frame, y = cities(rng, 1500)
+    column = Regressor(random_state=0, max_iter=3, ensemble=2).fit(frame, y).inputs_.columns[1]
+    counts = frame["city"].value_counts()
+    assert len(column.own) == 70
+    assert column.shared
+    assert min(counts[column.classes[k]] for k in column.own) >= counts.iloc[70]
 
 
 def test_of_few_classes_each_has_a_column(rng):

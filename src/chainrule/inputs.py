@@ -27,8 +27,9 @@ DAY, WEEK, YEAR = 1.0, 7.0, 365.2425  # the periods of dates, in days
 MONDAY = 4.0  # 1970-01-05
 MOST_BINS = 64  # a number of bins divides it
 # Each class is a column of 0 and 1: what leads from it into the first layer is its embedding, as wide as that layer. Of many
-# classes those that fewer rows than RARE have share one, which is that of a class never seen, too.
-FEW_CLASSES, MOST_CLASSES, RARE = 64, 1024, 3
+# classes the rarest share one, which is that of a class never seen, too; so do those of a single row, if these are many, as
+# where a column has names.
+FEW_CLASSES, MOST_CLASSES, NAMES = 64, 1024, 0.2
 ONE_HOTS = 1e8  # numbers, rows times classes
 
 
@@ -215,7 +216,8 @@ def _classes(known: Doubles, classes: int, rows: int) -> tuple[list[int], bool]:
         return list(range(classes)), False
     most = int(np.clip(ONE_HOTS / rows, FEW_CLASSES, MOST_CLASSES))
     often = np.argsort(-count, kind="stable")[:most]
-    own = sorted(int(k) for k in often if count[k] >= RARE)
+    least = 1 if (count == 1).sum() <= NAMES * rows else 2
+    own = sorted(int(k) for k in often if count[k] >= least)
     return own, len(own) < classes
 
 
