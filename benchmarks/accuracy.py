@@ -298,7 +298,7 @@ def page(kept: dict) -> str:
         "## Digits",
         "",
         "Dense networks on MNIST: 60,000 images to learn from, 10,000 to be judged by, looked at once for each line. A line",
-        " is run by `make bench-accuracy ACCURACY='--line \"784-800-10\"'`.",
+        "is run by `make bench-accuracy ACCURACY='--line \"784-800-10\"'`.",
         "",
         "| | known | errors | seconds | calibration error |",
         "|---|---|---|---|---|",

@@ -188,15 +188,16 @@ class Learner:
             recipe = replace(by_images(rows, self.table.shape[1]), parts=parts or PAIR, **self.fixed)
             choose = "augment" not in self.fixed
             return [self.choose_augmentation(recipe, fold, candidates(self.images), loss_of) if choose else recipe]
-        batches = by_batches(rows, self.inputs is not None, self.monotone is not None)
-        recipes = list(dict.fromkeys(replace(recipe, **self.fixed) for recipe in batches))
-        if self.bends is not None and (bent or self.better_bent(recipes, fold, loss_of)):
-            recipes = [replace(recipe, bend=str(self.bends)) for recipe in recipes]
-        if self.inputs is not None:
-            heard = by_evidence(rows, self.width, self.problem, self.fixed)
-            heard = [replace(recipe, bend=recipes[0].bend) for recipe in heard]
-            recipes += self.choose_width(heard, fold) if len(heard) > 1 else heard
-        return recipes
+        table = self.inputs is not None
+        batches = [replace(recipe, **self.fixed) for recipe in by_batches(rows, table, self.monotone is not None)]
+        heard = by_evidence(rows, self.width, self.problem, self.fixed) if table else []
+        bends = [""] if self.bends is None else [str(self.bends)] if bent else ["", str(self.bends)]
+        ways = []
+        for bend in bends:
+            widths = [replace(recipe, bend=bend) for recipe in heard]
+            widths = self.choose_width(widths, fold) if len(widths) > 1 else widths
+            ways.append([*dict.fromkeys(replace(recipe, bend=bend) for recipe in batches), *widths])
+        return ways[0] if len(ways) == 1 else self.better_way(ways, fold, loss_of)
 
     def choose_width(self, recipes: list[Recipe], fold: Fold) -> list[Recipe]:
         """Return the two bayesian recipes of the largest evidence for the rows of a fold, after a short training."""
@@ -209,19 +210,18 @@ class Learner:
                 heard[recipe] = max(heard.get(recipe, -np.inf), made.history.evidence.log)
         return sorted(heard, key=lambda recipe: -heard[recipe])[:2]
 
-    def better_bent(self, recipes: list[Recipe], fold: Fold, loss_of: Judge) -> bool:
-        """Whether the recipes learn better where the targets are bent: together, for the first fold's rows."""
-        jobs = [
-            (recipe, fold, 0) for straight in recipes for recipe in (straight, replace(straight, bend=str(self.bends)))
-        ]
-        gain = 0.0
+    def better_way(self, ways: list[list[Recipe]], fold: Fold, loss_of: Judge) -> list[Recipe]:
+        """Return the first of two lists of recipes, unless the best of the second is clearly better for a fold's rows."""
+        jobs = [(recipe, fold, 0) for recipes in ways for recipe in recipes]
+        lowest: dict[Recipe, float] = {}
         for (recipe, _, _), made in zip(jobs, self.all_of(jobs), strict=True):
             losses = [loss_of([fold], [check.answers]) for check in made.checks] if made else []
-            lowest = min((loss for loss in losses if np.isfinite(loss)), default=np.finfo(float).max)
-            gain += (-1 if recipe.bend else 1) * math.log(max(lowest, SMALLEST))
+            lowest[recipe] = min((loss for loss in losses if np.isfinite(loss)), default=np.inf)
             if made is not None:
                 self.known[recipe, 0] = made
-        return gain > 0
+        first, second = (min(lowest[recipe] for recipe in recipes) for recipes in ways)
+        clearly = 1 + BEHIND + NOISE / math.sqrt(len(fold.aside) or self.own_rows or 1)
+        return ways[1] if second * clearly < first else ways[0]
 
     def loss_of_constant(self, folds: list[Fold], loss_of: Judge) -> float:
         """Return the loss of answers that do not look at the inputs."""
