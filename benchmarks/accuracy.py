@@ -21,7 +21,6 @@ import json
 import logging
 import multiprocessing
 import os
-import platform
 import time
 import traceback
 import warnings
@@ -29,6 +28,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
+
+from bench import processor
 
 ROOT = Path(__file__).parents[1]
 DATA = Path(os.environ.get("CHAINRULE_DATA", ROOT.parent / "shared" / "data"))
@@ -355,11 +356,6 @@ def installed(package: str) -> bool:
     except PackageNotFoundError:
         return False
     return True
-
-
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def main() -> None:

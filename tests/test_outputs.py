@@ -268,6 +268,9 @@ def table(tmp_path, monkeypatch):
     return tmp_path
 
 
+ADAM = ("fit", "numbers.csv", "--target", "strength", "--solver", "adam")
+
+
 def command(*arguments: str) -> int:
     with pytest.MonkeyPatch.context() as patch:
         import warnings
@@ -279,21 +282,7 @@ def command(*arguments: str) -> int:
 
 
 def test_fit_and_predict_numbers(table, capsys):
-    assert (
-        command(
-            "fit",
-            "numbers.csv",
-            "--target",
-            "strength",
-            "--solver",
-            "adam",
-            "--out",
-            "m.chain",
-            "--learning-rate",
-            "0.01",
-        )
-        == 0
-    )
+    assert command(*ADAM, "--out", "m.chain", "--learning-rate", "0.01") == 0
     out = capsys.readouterr().out
     assert "270 rows of 2 numbers, regression of strength, 30 rows set aside" in out
     assert "epoch   1/200" in out
@@ -728,22 +717,7 @@ def test_version(capsys):
 
 
 def test_output_that_would_destroy_something(table, capsys):
-    assert (
-        command(
-            "fit",
-            "numbers.csv",
-            "--target",
-            "strength",
-            "--solver",
-            "adam",
-            "--epochs",
-            "2",
-            "--quiet",
-            "--out",
-            "m.chain",
-        )
-        == 0
-    )
+    assert command(*ADAM, "--epochs", "2", "--quiet", "--out", "m.chain") == 0
     model, rows = Path("m.chain").read_bytes(), Path("numbers.csv").read_bytes()
     Path("link.csv").symlink_to("numbers.csv")
     for arguments in (

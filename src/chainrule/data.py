@@ -145,9 +145,7 @@ def as_labels(L: npt.ArrayLike, name: str, rows: int, outputs: int, dtype: np.dt
     labels = as_numbers(L, name)
     if labels.ndim == 0 or len(labels) != rows:
         raise DataError(f"{name} must have one row for each of the {rows} rows of X; got shape {labels.shape}")
-    several = labels.dtype.kind == "f" and labels.ndim == 2 and labels.shape[1] > 1  # of which some may be missing
-    missing = np.isnan(labels) if several else np.zeros(1, dtype=bool)
-    check_finite(np.where(missing, 0, labels) if missing.any() else labels, name, dtype=dtype)
+    check_known(labels, name, dtype)
     k = outputs // per_label
     if labels.ndim == 1 and k > 1:
         return one_hot(labels, name, k, dtype)
@@ -157,6 +155,13 @@ def as_labels(L: npt.ArrayLike, name: str, rows: int, outputs: int, dtype: np.dt
         has = f"{outputs} output{'s' * (outputs != 1)}" + f", {per_label} for each label" * (per_label != 1)
         raise DataError(f"{name} must have shape ({rows}, {k}), as the network has {has}; got {labels.shape}")
     return np.ascontiguousarray(labels, dtype=dtype)
+
+
+def check_known(labels: Array, name: str, dtype: np.dtype[Any] | None = None) -> None:
+    """Refuse what check_finite refuses, but for NaN among several labels of a row: these are missing."""
+    several = labels.dtype.kind == "f" and labels.ndim == 2 and labels.shape[1] > 1
+    missing = np.isnan(labels) if several else np.zeros(1, dtype=bool)
+    check_finite(np.where(missing, 0, labels) if missing.any() else labels, name, dtype=dtype)
 
 
 def one_hot(labels: Array, name: str, classes: int, dtype: npt.DTypeLike) -> Floats:

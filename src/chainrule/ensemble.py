@@ -71,10 +71,6 @@ class Ensemble:
             return table
         return self.inputs.encode(table, member.bins, member.network.dtype.name)
 
-    def taught(self, labels: Floats) -> Floats:
-        """Return labels as the networks learn them."""
-        return labels if self.bends is None else self.bends.apply(labels.astype(np.float64))
-
     def straight(self, z: Floats) -> Floats:
         """Return what a network answers as labels."""
         return z if self.bends is None else self.bends.undo(z.astype(np.float64))

@@ -339,10 +339,6 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         choose("loss", self.loss, ("auto", *self._losses), LOSS_ALIASES)
         choose("output", self.output, ("auto", *OUTPUTS), ALIASES)
         choose("dtype", self.dtype, ("float32", "float64"))
-        if isinstance(self, Regressor):
-            self._bounds()
-            if self.target_transform is not None:
-                choose("target_transform", self.target_transform, (AUTO, *BENDS))
 
     def _hidden(self) -> list[int]:
         hidden = self._of("hidden_layer_sizes")
@@ -536,6 +532,11 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         """Of the labels as they are learned."""
         return self.quantile
 
+    @property
+    def _bent(self) -> bool:
+        """Whether the user has settled how the labels are bent."""
+        return False
+
     def _bends(self, labels: Floats) -> Bends | None:
         """Return how the labels are bent before they are learned, where the user says it or auto may choose to."""
         return None
@@ -708,8 +709,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             np.inf if self.time_limit is None else started + self.time_limit, print if self.verbose else None,
         )  # fmt: skip
         parts = None if self.ensemble == AUTO else int(self.ensemble)
-        bent = getattr(self, "target_transform", AUTO) != AUTO
-        trials, pool = learn(learner, parts, self._strata(labels), validation, bent)
+        trials, pool = learn(learner, parts, self._strata(labels), validation, self._bent)
         for message in learner.warnings:
             warnings.warn(message, ConvergenceWarning, stacklevel=3)
         used = sorted((trial for trial in trials if trial.share > 0), key=lambda trial: -trial.share)
@@ -841,14 +841,23 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]  # noqa: D101 (
     _numeric = True
     _losses, _other = tuple(name for name in LOSSES if name not in SMOOTHED), "Classifier"
 
+    def check_parameters(self) -> None:
+        """Refuse parameters of a wrong kind or out of range, by their own names."""
+        super().check_parameters()
+        self._bounds()
+        if self.target_transform is not None:
+            choose("target_transform", self.target_transform, (AUTO, *BENDS))
+
     def _check_targets(self, y: Any, name: str = "y") -> Array:
         targets = data.as_numbers(y, name).astype(np.float64)
-        missing = np.isnan(targets) if targets.ndim == 2 and targets.shape[1] > 1 else np.zeros(1, dtype=bool)
-        data.check_finite(np.where(missing, 0, targets) if missing.any() else targets, name)
-        if missing.ndim == 2 and name == "y" and missing.all(axis=0).any():
-            raise data.DataError(
-                f"{name}: column {int(missing.all(axis=0).argmax())} holds no number at all; leave it out"
-            )
+        data.check_known(targets, name)
+        if (
+            name == "y"
+            and targets.ndim == 2
+            and targets.shape[1] > 1
+            and (empty := np.isnan(targets).all(axis=0)).any()
+        ):
+            raise data.DataError(f"{name}: column {int(empty.argmax())} holds no number at all; leave it out")
         if targets.ndim == 2 and targets.shape[1] == 1:
             warnings.warn(
                 "A column-vector y was passed when a 1d array was expected", DataConversionWarning, stacklevel=4
@@ -917,6 +926,10 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]  # noqa: D101 (
     @property
     def _quantile(self) -> float:
         return self.quantile if self._way > 0 else 1 - self.quantile
+
+    @property
+    def _bent(self) -> bool:
+        return self.target_transform != AUTO
 
     def _bends(self, labels: Floats) -> Bends | None:
         asked = None if self.target_transform == AUTO else self.target_transform

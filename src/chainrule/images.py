@@ -142,12 +142,14 @@ def shape_of(X: object) -> tuple[int, ...] | None:
     """
     if not isinstance(X, np.ndarray) or X.dtype.kind not in "uif" or not X.size:
         return None
-    grey = X.min() >= 0 and (X.max() <= 1 or has_levels(X))
-    if X.ndim in (3, 4) and min(X.shape[1:3]) >= 2:
-        return X.shape[1:] if grey else None
+    stacked = X.ndim in (3, 4) and min(X.shape[1:3]) >= 2
     side = math.isqrt(X.shape[1]) if X.ndim == 2 else 0
-    if side < SMALLEST or side**2 != X.shape[1] or not grey:
+    if not stacked and (side < SMALLEST or side**2 != X.shape[1]):
         return None
+    if X.min() < 0 or not (X.max() <= 1 or has_levels(X)):
+        return None
+    if stacked:
+        return tuple(X.shape[1:])
     some = X[:: -(-len(X) // 200)].reshape(-1, side, side).astype(np.float64)
     near = np.abs(np.diff(some, axis=1)).mean() + np.abs(np.diff(some, axis=2)).mean()
     far = (

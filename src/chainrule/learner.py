@@ -128,7 +128,7 @@ class Learner:
                 check(history)
             return self.late()
 
-        if not recipe.bayesian and not recipe.bend:
+        if not recipe.bayesian:
             self.problem.begin(network, labels[fold.kept])
         history = self.problem.train(
             network,
@@ -215,12 +215,13 @@ class Learner:
         jobs = [(recipe, fold, 0) for recipes in ways for recipe in recipes]
         lowest: dict[Recipe, float] = {}
         for (recipe, _, _), made in zip(jobs, self.all_of(jobs), strict=True):
-            losses = [loss_of([fold], [check.answers]) for check in made.checks] if made else []
-            lowest[recipe] = min((loss for loss in losses if np.isfinite(loss)), default=np.inf)
+            trial = Trial(recipe, [fold], [made] if made else [])
             if made is not None:
+                trial.judge(loss_of)
                 self.known[recipe, 0] = made
+            lowest[recipe] = trial.loss if np.isfinite(trial.loss) else np.inf
         first, second = (min(lowest[recipe] for recipe in recipes) for recipes in ways)
-        clearly = 1 + BEHIND + NOISE / math.sqrt(len(fold.aside) or self.own_rows or 1)
+        clearly = 1 + behind(len(fold.aside) or self.own_rows)
         return ways[1] if second * clearly < first else ways[0]
 
     def loss_of_constant(self, folds: list[Fold], loss_of: Judge) -> float:
@@ -269,7 +270,7 @@ class Learner:
         trials = {recipe: Trial(recipe) for recipe in recipes}
         for some in (folds[:1], folds[1:]) if len(recipes) > 1 else (folds,):
             lowest = min((trial.loss for trial in trials.values()), default=np.inf)
-            most = lowest + (BEHIND + NOISE / math.sqrt(max(len(folds[0].aside), 1))) * abs(lowest) + SMALLEST
+            most = lowest + behind(len(folds[0].aside)) * abs(lowest) + SMALLEST
             jobs = [
                 (recipe, fold, folds.index(fold))
                 for fold in some
@@ -287,6 +288,11 @@ class Learner:
             for trial in sorted(heard, key=lambda trial: -(trial.evidence or 0))[1:]:
                 del trials[trial.recipe]
         return [trial for trial in trials.values() if trial.made]
+
+
+def behind(rows: int) -> float:
+    """Return the share of a loss by which another is clearly larger, judged by so many rows."""
+    return BEHIND + NOISE / math.sqrt(max(rows, 1))
 
 
 def parts_of(rows: int) -> int:

@@ -22,7 +22,7 @@ from chainrule.training import Callback, History, train
 Rows = npt.NDArray[np.generic]
 Examples = tuple[Rows, Floats]
 
-SMALL = 1e-12
+SMALL = 1e-12  # stands for 0 where it would be divided by, or its logarithm taken
 BIASES = 1 << 20  # the random stream of a bayesian network's first biases: far from those of its layers
 BINS = 32  # of a number that is given as shares of bins, too
 ITERATIONS = 300  # of a bayesian training at the most
@@ -112,7 +112,7 @@ class Problem:
         """Let a network begin with the mean of the labels as its answer: what is rare is then rare from the first step on."""
         if self.output in ("sigmoid", "softmax", "exp") and self.loss != "gaussian":
             low, high = 1e-4, np.inf if self.output == "exp" else 1 - 1e-4
-            mean = np.clip(np.nanmean(labels, axis=0, dtype=np.float64), low, high)
+            mean = np.clip(self.mean(labels.astype(np.float64), np.ones(labels.shape)), low, high)
             network.layers[-1].bias[:] = np.log(mean) - (np.log(1 - mean) if self.output == "sigmoid" else 0)
 
     def constant(self, labels: Floats, weight: npt.NDArray[Any] | None) -> npt.NDArray[np.float64]:
@@ -121,12 +121,16 @@ class Problem:
         if self.loss in ("huber", "quantile"):
             return np.nanquantile(l, self.constants["quantile"] if self.loss == "quantile" else 0.5, axis=0)[None]
         w = np.broadcast_to(np.ones(1) if weight is None else weight[:, None], l.shape)
-        known = w * ~np.isnan(l)
-        mean = np.nansum(known * l, axis=0) / np.maximum(known.sum(axis=0), SMALL)
+        mean = self.mean(l, w)
         if self.loss != "gaussian":
             return np.asarray(mean[None])
-        spread = np.nansum(known * (l - mean) ** 2, axis=0) / np.maximum(known.sum(axis=0), SMALL)
-        return np.hstack([mean, np.log(np.maximum(spread, SMALL))])[None]
+        return np.hstack([mean, np.log(np.maximum(self.mean((l - mean) ** 2, w), SMALL))])[None]
+
+    @staticmethod
+    def mean(l: npt.NDArray[np.float64], w: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return the mean of each column, weighted, of what is not missing; 0 where all of it is."""
+        known = w * ~np.isnan(l)
+        return np.asarray(np.nansum(known * l, axis=0) / np.maximum(known.sum(axis=0), SMALL))
 
     def train(
         self,
