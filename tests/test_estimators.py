@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
+import re
 import warnings
 
 import numpy as np
@@ -19,8 +20,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from chainrule import Classifier, Regressor
+import chainrule
+from chainrule import Classifier, Regressor, diagnosis
 from chainrule.estimators import DEFAULTS
+from chainrule.recipes import Problem
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -584,6 +587,51 @@ def test_the_loss_by_scikit_learns_name():
 
 
 @pytest.mark.parametrize("y", [TINY[:, 0], TINY[:, :1]], ids=["vector", "column"])
+def worse(**how):
+    """The warnings of a named fit of a bent line."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 3))
+    y = X @ [1.0, 2.0, -1.0] + 0.3 * np.abs(X[:, 0])
+    how = {"solver": "adam", "random_state": 0, "max_iter": 30, **how}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        Regressor(**how).fit(X, y)
+    return " ".join(str(warning.message) for warning in caught if "epochs were run" not in str(warning.message))
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"learning_rate_init": 1e-9}, "the network learned nothing: on its own rows .*, that of a constant answer 0.5"),
+        ({"learning_rate_init": 30.0, "activation": "tanh", "standardize": False}, "the network learned nothing"),
+        ({"learning_rate_init": 0.01, "max_iter": 300}, "the network is worse than a linear model: on its own rows"),
+        ({"learning_rate_init": 0.01, "max_iter": 300, "tol": 0.0}, ""),
+        ({"solver": "lbfgs"}, ""),
+    ],
+)  # fmt: skip
+def test_a_named_solver_says_what_it_did_not_learn(how, message):
+    said = worse(**how)
+    assert re.search(message, said) if message else said == ""
+    if message:
+        assert "solver='auto'" in said
+        assert ("standardize=True" in said) == ("standardize" in how)
+        assert f"(it was {how['learning_rate_init']:g})" in said
+
+
+def test_units_that_say_nothing_are_counted(rng):
+    """Dead relus, and a tanh far beyond its bend: of a layer that has more of them than others."""
+    X = rng.normal(size=(50, 2))
+    net = chainrule.Network([2, 5, 4, 1], ["relu", "tanh"], "identity", seed=0)
+    net.layers[0].bias[:3] = -50  # 0 for every row
+    net.layers[1].bias[:2] = 50  # half of the layer: not more than others
+    problem = Problem("half_squared_error", "identity", 1, {"delta": 1.0, "quantile": 0.5})
+    y = net.predict(X)
+    said = diagnosis.complaints(net, problem, X, y, None)
+    assert said == ["3 of the 5 units of hidden layer 1 answer the same for every row: they are saturated, or 0"]
+    net.layers[1].bias[2] = -50
+    assert len(diagnosis.complaints(net, problem, X, net.predict(X), None)) == 2
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_too_few_columns_of_targets(y):
     both = TINY[:, :2]

@@ -26,6 +26,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 
 from chainrule import data, images
 from chainrule.data import Scale
+from chainrule.diagnosis import complaints
 from chainrule.ensemble import Ensemble, Member
 from chainrule.functions import (
     ACTIVATIONS,
@@ -268,7 +269,20 @@ class _Network(BaseEstimator):  # type: ignore[misc]
                 ConvergenceWarning,
                 stacklevel=2,
             )
+        if self.history_.ending != "interrupted":
+            for fault in complaints(self.network_, self._problem(labels), rows, labels, weight):
+                warnings.warn(f"{fault}. {self._otherwise()}", ConvergenceWarning, stacklevel=2)
         return self
+
+    def _otherwise(self) -> str:
+        """What may be done about a network that a named solver has trained badly."""
+        own = (
+            ""
+            if self._solver in SECOND_ORDER
+            else f"another learning_rate_init (it was {self._of('learning_rate_init'):g}), "
+        )
+        scaled = "" if self.standardize else "standardize=True, "
+        return f"Try {own}{scaled}more max_iter (it was {self._of('max_iter')}), or solver='auto'"
 
     @property
     def _solver(self) -> str:
@@ -591,6 +605,12 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         objective(self.loss_name_, self.out_activation_, outputs, label_smoothing=self._of("label_smoothing"))
         return outputs
 
+    def _problem(self, labels: Floats) -> Problem:
+        return Problem(
+            self.loss_name_, self.out_activation_, labels.shape[1], {"delta": self.delta, "quantile": self._quantile},
+            self.engine, self.dtype, self.clip, self.max_norm, self._mean_weight, self.monotonic_cst is not None,
+        )  # fmt: skip
+
     def _start(self, labels: Floats, inputs: int) -> None:
         seed, outputs = self._seed(), self._check_objective(labels)
         self.__dict__.pop("choice_", None)  # of an earlier fit that chose for itself
@@ -689,11 +709,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         """Cross-fit the recipes for the table; the network of the largest share stands for the ensemble."""
         self._seed_ = self._seed()
         self._check_objective(labels)
-        constants = {"delta": self.delta, "quantile": self._quantile}
-        problem = Problem(
-            self.loss_name_, self.out_activation_, labels.shape[1], constants, self.engine, self.dtype, self.clip,
-            self.max_norm, self._mean_weight, self.monotonic_cst is not None,
-        )  # fmt: skip
+        problem = self._problem(labels)
         fixed = {OF_A_RECIPE.get(name, name): getattr(self, name) for name in DEFAULTS if self._given(name)}
         if self.weight_decay is not None:
             fixed["weight_decay"] = self.weight_decay

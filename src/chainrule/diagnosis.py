@@ -1,0 +1,67 @@
+"""What is to be said against a network that a named solver has trained, judged by the rows that it learned from.
+
+solver="auto" judges by other rows, and tries otherwise (learner.py); what the user has named is kept, and said.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from chainrule.data import Array
+from chainrule.functions import activate
+from chainrule.network import Floats, Network
+from chainrule.recipes import SMALL, Problem
+from chainrule.trials import Doubles, mean_loss
+
+LOOKED_AT, FORWARD = 10_000, 300  # rows of which losses are taken, and hidden values
+GAIN = 0.01  # of a constant answer's loss: what is to be gained by learning, and what a linear model may be better by
+COLUMNS = 300  # a table of more is not compared with a linear model: it would take long
+IDLE = 0.5  # of the units of a layer
+STILL = 1e-4  # of an output's range that counts as none
+
+
+def complaints(network: Network, problem: Problem, rows: Array, labels: Floats, weight: Doubles | None) -> list[str]:
+    """Return a sentence for each fault: a constant answer, worse than a linear model, units that say nothing."""
+    some = slice(None, None, -(-len(rows) // LOOKED_AT))
+    rows, labels = rows[some], labels[some]
+    weight = None if weight is None else weight[some]
+    found = []
+    constant = np.repeat(problem.constant(labels, weight), len(rows), axis=0)
+    bar = mean_loss(problem, constant, labels, weight)
+    own = mean_loss(problem, network.predict(rows).astype(np.float64), labels, weight)
+    if not own < bar - GAIN * abs(bar) and abs(bar) > SMALL:
+        found.append(
+            f"the network learned nothing: on its own rows the mean loss is {own:.4g}, that of a constant answer {bar:.4g}"
+        )
+    elif (linear := _linear(problem, rows, labels, weight)) is not None and own > linear + GAIN * abs(bar):
+        found.append(
+            f"the network is worse than a linear model: on its own rows the mean loss is {own:.4g}, a linear model's "
+            f"{linear:.4g}"
+        )
+    for k, idle, units in _idle(network, rows[:: -(-len(rows) // FORWARD)]):
+        found.append(
+            f"{idle} of the {units} units of hidden layer {k} answer the same for every row: they are saturated, or 0"
+        )
+    return found
+
+
+def _linear(problem: Problem, rows: Array, labels: Floats, weight: Doubles | None) -> float | None:
+    """Return the least mean loss of a linear model; None where it is not to be had, or would fit anything."""
+    n, d = rows.shape
+    if not problem.squares or problem.output != "identity" or d > COLUMNS or n < 2 * (d + 1) or np.isnan(labels).any():
+        return None
+    A, root = np.column_stack([rows.astype(np.float64), np.ones(n)]), np.sqrt(np.ones(n) if weight is None else weight)
+    solution = np.linalg.lstsq(A * root[:, None], labels * root[:, None], rcond=None)[0]
+    return mean_loss(problem, A @ solution, labels, weight)
+
+
+def _idle(network: Network, rows: Array) -> list[tuple[int, int, int]]:
+    """Return of each hidden layer most of whose units are idle: its number, how many are, and how many there are."""
+    Y = rows.astype(np.float64) / (255 if rows.dtype == np.uint8 else 1)
+    found = []
+    for k, layer in enumerate(network.layers[:-1], start=1):
+        Y = activate(layer.activation, Y @ layer.weights.T.astype(np.float64) + layer.bias)
+        still = int((np.ptp(Y, axis=0) <= STILL * np.maximum(np.abs(Y).max(axis=0), 1)).sum())
+        if still > IDLE * Y.shape[1] and len(Y) > 1:
+            found.append((k, still, Y.shape[1]))
+    return found
