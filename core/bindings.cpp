@@ -189,12 +189,21 @@ Settings settings_of(nb::handle given, const Network& net) {
                     attribute<bool>(given, "shuffle"),
                     attribute<uint64_t>(given, "seed"),
                     images_of(given.attr("augment"), net.layers.front().in),
-                    attribute<std::vector<signed char>>(given, "monotone")};
+                    attribute<std::vector<signed char>>(given, "monotone"),
+                    attribute<std::vector<int64_t>>(given, "embedding")};
   if (settings.batch_size < 1) throw std::invalid_argument("batch_size must be 1 or more");
   if (!settings.dropout.empty() && settings.dropout.size() != net.layers.size())
     throw std::invalid_argument("dropout must have one number for each layer, or none");
   if (!settings.monotone.empty() && int64_t(settings.monotone.size()) != net.layers.front().in)
     throw std::invalid_argument("monotone must have one number for each input, or none");
+  if (const auto& column = settings.embedding; !column.empty()) {
+    const Layer& first = net.layers.front();
+    bool fits = int64_t(column.size()) == first.in && column[0] == 0 && net.layers.size() > 1;
+    for (size_t i = 1; i < column.size(); i++) fits = fits && (column[i] - column[i - 1] | 1) == 1;
+    if (!fits || first.out % (column.back() + 1) != 0)
+      throw std::invalid_argument(
+          "embedding must have the column of each input, from 0 on, and the layer units for each");
+  }
   for (double p : settings.dropout)
     if (!(p >= 0 && p < 1)) throw std::invalid_argument("dropout must be 0 or more and below 1");
   return settings;

@@ -127,6 +127,8 @@ struct Kernels {
                  Range lines, const Rule<T>& rule, const Ahead& ahead);
   // the rule's step from the sums in m.gradient, which become 0
   void (*apply)(const Layer& layer, const Parameters<T>& m, Range inputs, Range lines, const Rule<T>& rule);
+  // (99) the gradient of an embedding's weights from one column's inputs to another's units becomes 0
+  void (*separate)(const Layer& layer, T* gradient, Range lines);
   // (65) |∂ε/∂(W, b)|² of each unit of the lines
   void (*squares)(const Layer& layer, const T* gradient, Range lines, T* of_unit);
   // (66) the weights of each unit of the lines, where they are longer than `most`, become that long

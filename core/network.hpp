@@ -30,7 +30,12 @@ struct Layer {
   int64_t packed;  // of W in the packed vector
   int64_t bias;    // of b in the packed vector
   bool narrow;
+  // Of an embedding (99): column c has the inputs starts[c]..starts[c + 1] and, each of them as many, the units c * each..; the
+  // weights from one column's inputs to another's units are 0, and stay so. Null: none.
+  const int64_t* starts = nullptr;
+  int64_t each = 0;
 
+  int64_t weights() const { return in * (starts ? each : out); }  // that may differ from 0
   int64_t flat_bias() const { return flat + out * in; }
   int64_t first_half() const { return chainrule::first_half(in, out); }
   bool in_halves() const { return first_half() < in; }

@@ -35,7 +35,7 @@ class PanelPass {
         seats_(threads) {
     const auto& layers = net.layers;
     const Layer& last = layers.back();
-    const bool summed = clips_ || rows > CHUNK || settings.step == Step::gradient;
+    const bool summed = clips_ || rows > CHUNK || settings.step == Step::gradient || layers[0].starts;
     m_ = {packed(theta), packed(state.velocity), packed(state.square),
           summed ? memory_.take<T>(net.packed_size) : nullptr};
     rows = std::min(rows, CHUNK);
@@ -133,7 +133,7 @@ class PanelPass {
     rows = std::min(rows, CHUNK);
     for (const Layer& layer : net.layers) {
       const double products = &layer == &net.layers.front() ? 4 : 6;
-      work += (products * double(rows) + change) * double(layer.in * layer.out);
+      work += (products * double(rows) + change) * double(layer.weights());
       most = std::max(most, lines(layer.out));
     }
     const double barriers = std::max(1., 2. * net.layers.size() - 3);  // of a pass, where the last layer needs none
@@ -252,8 +252,15 @@ class PanelPass {
         const bool read = (l < shared_ && !by_inputs_[l]) || l > 1;
         if (read && !meeting.meet(seat.t, seat.meetings, 4. * rows * layer.in * layer.out)) return false;
       }
-      kernels_.update(layer, parameters_of(seat, l), values[l], delta, rows, seat.inputs[l], seat.lines[l], rule,
+      Rule<T> now = rule;
+      if (layer.starts) now.step = Step::gradient;
+      kernels_.update(layer, parameters_of(seat, l), values[l], delta, rows, seat.inputs[l], seat.lines[l], now,
                       {&data_.x, l == 0 ? next : Batch{}});
+      if (layer.starts) {
+        kernels_.separate(layer, m_.gradient, seat.lines[l]);
+        if (rule.step != Step::gradient)
+          kernels_.apply(layer, parameters_of(seat, l), seat.inputs[l], seat.lines[l], rule);
+      }
     }
     return true;
   }
@@ -293,8 +300,8 @@ class PanelPass {
   static int64_t lines(int64_t units) { return (units * int64_t(sizeof(T)) + LINE - 1) / LINE; }
   // Whether two threads gain by sharing a first layer by its inputs: each then makes all of its deltas, which is to be little.
   static bool gains_by_inputs(const Network& net, const Settings& s) {
-    if (std::isfinite(s.clip) || std::isfinite(s.max_norm)) return false;  // they want whole units
     const Layer& first = net.layers[0];
+    if (std::isfinite(s.clip) || std::isfinite(s.max_norm) || first.starts) return false;  // they want whole units
     const int64_t next = net.layers.size() > 1 ? net.layers[1].out : 0;
     return first.in_halves() && !first.narrow && 8 * next <= first.in;
   }

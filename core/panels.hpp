@@ -135,6 +135,15 @@ void forward_narrow(const Layer& layer, const T* packed, const T* A, int64_t row
   }
 }
 
+// The inputs that lead to a panel's units: of an embedding those of the units' columns, from a whole panel of inputs on.
+template <class T>
+CHAINRULE_INLINE Range inputs_of(const Layer& layer, int64_t panel) {
+  constexpr int W = WIDTH<T>;
+  if (!layer.starts) return {0, layer.in};
+  const int64_t first = panel * W / layer.each, last = (least((panel + 1) * W, layer.out) - 1) / layer.each;
+  return {layer.starts[first] / W * W, layer.starts[last + 1]};
+}
+
 template <class T>
 void forward(const Layer& layer, const T* packed, const T* A, int64_t rows, Range lines, Activation act, T* scratch,
              T* Y, T* slope) {
@@ -146,11 +155,20 @@ void forward(const Layer& layer, const T* packed, const T* A, int64_t rows, Rang
   }
   const T* W = packed + layer.packed;
   const int64_t half = layer.first_half();
-  product(A, W, packed + layer.bias, Y, rows, layer.in, {0, half}, mine);
-  if (layer.in_halves()) {
-    product<T>(A, W, nullptr, scratch, rows, layer.in, {half, layer.in}, mine);
-    add_panels(rows, mine, Y, scratch, Y);
-  }
+  auto multiply = [&](Range inputs, Range vectors) {
+    // Without an input in the first half the bias goes with the very first, whose weight is 0.
+    const Range first = inputs.begin < half ? Range{inputs.begin, least(inputs.end, half)} : Range{0, 1};
+    product(A, W, packed + layer.bias, Y, rows, layer.in, first, vectors);
+    if (inputs.end <= half) return;
+    product<T>(A, W, nullptr, scratch, rows, layer.in, {inputs.begin < half ? half : inputs.begin, inputs.end},
+               vectors);
+    add_panels(rows, vectors, Y, scratch, Y);
+  };
+  if (!layer.starts) multiply({0, layer.in}, mine);
+  else
+    each_panel(mine, [&](int64_t panel, int64_t from, int64_t to) {
+      multiply(inputs_of<T>(layer, panel), {panel * PANEL + from, panel * PANEL + to});
+    });
   activate_panels(act, rows, mine, Y, slope);
 }
 template <class T>
@@ -414,13 +432,14 @@ void update(const Layer& layer, const Parameters<T>& m, const T* A, const T* dP,
   each_panel(vectors, [&](int64_t panel, int64_t from, int64_t to) {
     const T* D = dP + panel * rows * W + from * L;
     const int64_t weights = layer.packed + panel * layer.in * W + from * L, n = (to - from) * L;
+    const Range some = layer.starts ? inputs_of<T>(layer, panel) : inputs;
     if (to - from == 1)
-      plain ? update_panel<1, true>(layer, A, D, rows, rule, m, weights, inputs, fetches, ahead)
-            : update_panel<1, false>(layer, A, D, rows, rule, m, weights, inputs, fetches, ahead);
+      plain ? update_panel<1, true>(layer, A, D, rows, rule, m, weights, some, fetches, ahead)
+            : update_panel<1, false>(layer, A, D, rows, rule, m, weights, some, fetches, ahead);
     else
-      plain ? update_panel<2, true>(layer, A, D, rows, rule, m, weights, inputs, fetches, ahead)
-            : update_panel<2, false>(layer, A, D, rows, rule, m, weights, inputs, fetches, ahead);
-    fetches = false;  // once is enough
+      plain ? update_panel<2, true>(layer, A, D, rows, rule, m, weights, some, fetches, ahead)
+            : update_panel<2, false>(layer, A, D, rows, rule, m, weights, some, fetches, ahead);
+    fetches = fetches && layer.starts;  // once is enough
     if (inputs.begin > 0) return;
     T g[W];
     for (int64_t i = 0; i < n; i += L) {
@@ -443,8 +462,8 @@ CHAINRULE_INLINE void each_run(const Layer& layer, Range inputs, Range lines, co
     return f(false, layer.bias, 1, W);
   }
   each_panel(vectors, [&](int64_t panel, int64_t from, int64_t to) INLINE_LAMBDA {
-    f(true, layer.packed + (panel * layer.in + inputs.begin) * W + from * L, inputs.end - inputs.begin,
-      (to - from) * L);
+    const Range some = layer.starts ? inputs_of<T>(layer, panel) : inputs;
+    f(true, layer.packed + (panel * layer.in + some.begin) * W + from * L, some.end - some.begin, (to - from) * L);
     if (inputs.begin == 0) f(false, layer.bias + panel * W + from * L, 1, (to - from) * L);
   });
 }
@@ -456,6 +475,28 @@ void apply(const Layer& layer, const Parameters<T>& m, Range inputs, Range lines
     steps(rule, weights, m, at, rows, n, W, m.gradient + at, W);
     for (int64_t row = 0; row < rows; row++)
       for (int64_t i = 0; i < n; i++) m.gradient[at + row * W + i] = 0;
+  });
+}
+
+// ---- (99): embeddings ----------------------------------------------------------------------------------------------------
+
+template <class T>
+void separate(const Layer& layer, T* gradient, Range lines) {
+  constexpr int L = LANES<T>, W = WIDTH<T>;
+  each_panel(vectors_of<T>(lines, layer.out), [&](int64_t panel, int64_t from, int64_t to) {
+    const Range some = inputs_of<T>(layer, panel);
+    for (int64_t v = from; v < to; v++) {
+      const int64_t unit = panel * W + v * L;
+      Bits<T> column;  // of each unit
+      for (int i = 0; i < L; i++) column[i] = (unit + i) / layer.each;
+      int64_t c = 0;
+      for (int64_t k = some.begin; k < some.end; k++) {
+        while (k >= layer.starts[c + 1]) c++;
+        T* g = gradient + layer.packed + (panel * layer.in + k) * W + v * L;
+        const Bits<T> own = column == Bits<T>{} + decltype(column[0] + 0)(c);
+        store<T>(g, (Vec<T>)(own & (Bits<T>)load(g)));
+      }
+    }
   });
 }
 

@@ -117,7 +117,7 @@ void with_pass(const Kernels<T>& kernels, const Network& net, const T* theta, co
     f(pass, used);
   };
   const int in_panels = PanelPass<T>::worthwhile(net, settings, rows, threads);
-  const bool panels = settings.images || !settings.monotone.empty();
+  const bool panels = settings.images || !settings.monotone.empty() || net.layers[0].starts;
   const int in_columns = panels ? 0 : ColumnPass<T>::worthwhile(net, settings, rows, threads, in_panels);
   if (in_columns) with(static_cast<ColumnPass<T>*>(nullptr), in_columns);
   else with(static_cast<PanelPass<T>*>(nullptr), in_panels);
@@ -131,7 +131,8 @@ bool every_thread() { return all_threads; }
 template <class T>
 double loss_and_gradient(const InstructionSet& set, const Network& net, const T* theta, const Data<T>& data,
                          const Objective& objective, int threads, T* gradient, const Interrupted& interrupted) {
-  const Settings settings{objective, Step::gradient, data.n, 0, 0, 0, 0, 0, INFINITY, INFINITY, {}, false, 0, {}, {}};
+  const Settings settings{objective, Step::gradient, data.n, 0,     0, 0,  0,  0,
+                          INFINITY,  INFINITY,       {},     false, 0, {}, {}, {}};
   double value = 0;
   with_pass(kernels_of<T>(set), net, theta, State<T>{}, data, settings, threads, interrupted,
             [&](auto& pass, int used) { value = loss_and_gradient(pass, {nullptr, data.n, data.n}, used, gradient); });
@@ -148,9 +149,19 @@ Outcome run_epochs(const InstructionSet& set, const Network& net, T* theta, cons
                    const Settings& settings, const Rates& rates, int64_t epochs, int threads,
                    const Interrupted& interrupted) {
   Outcome outcome;
-  with_pass(kernels_of<T>(set), net, static_cast<const T*>(theta), state, data, settings, threads, interrupted,
+  Network own = net;
+  const std::vector<int64_t>& column = settings.embedding;
+  std::vector<int64_t> starts;
+  if (!column.empty()) {
+    for (int64_t i = 0; i < int64_t(column.size()); i++)
+      if (i == 0 || column[i] != column[i - 1]) starts.push_back(i);
+    own.layers[0].each = net.layers[0].out / int64_t(starts.size());
+    starts.push_back(net.layers[0].in);
+    own.layers[0].starts = starts.data();
+  }
+  with_pass(kernels_of<T>(set), own, static_cast<const T*>(theta), state, data, settings, threads, interrupted,
             [&](auto& pass, int used) {
-              outcome = run_epochs(pass, net, theta, state, data, settings, rates, epochs, used);
+              outcome = run_epochs(pass, own, theta, state, data, settings, rates, epochs, used);
             });
   return outcome;
 }

@@ -45,6 +45,7 @@ struct Settings {
   uint64_t seed;
   std::optional<Images> images;       // that are distorted
   std::vector<signed char> monotone;  // the sign of each input; empty: any
+  std::vector<int64_t> embedding;     // the column of each input, ascending from 0; empty: no embedding
 };
 template <class T>
 struct State {  // what an optimizer remembers, flat like θ; null where its rule does not need it

@@ -169,6 +169,32 @@ def test_dropout_and_norms_of_ragged_sizes(width, native):
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("columns", [[5], [1, 1, 1], [3, 17, 1, 40], [1, 33, 33, 2, 33, 300, 1, 70]], ids=str)
+def test_embedding_of_ragged_columns(columns, dtype, native):
+    """(99) Of one unit a column, and more; on threads; in sums of halves, that some columns have no input in; in chunks."""
+    of = np.repeat(np.arange(len(columns)), columns).tolist()
+    for each, batch, threads, how in (
+        (1, 7, 1, {}),
+        (3, 40, 2, {"solver": "adamw", "dropout": [0.2, 0.0, 0.3], "l2": 0.01}),
+        (9, 300, 2, {"solver": "momentum"}),
+        (5, 30, 2, {"solver": "rmsprop", "clip": 0.1, "max_norm": 0.8}),
+        (4, 40, 1, {"solver": "rprop", "learning_rate": 0.001}),
+    ):
+        sizes = [len(of), each * len(columns), 11, 2]
+        fast, slow = pair(sizes, dtype, activation=["identity", "silu"], output="identity")
+        X, L = problem(sizes, 320, dtype)
+        for net in (fast, slow):
+            settings = {"learning_rate": 0.001, "batch_size": batch, **how}
+            chainrule.train(net, X, L, epochs=2, n_threads=threads, embedding=of, **settings)
+        scale = np.abs(slow.parameters).max()
+        np.testing.assert_allclose(fast.parameters, slow.parameters, atol=100 * TOLERANCE[dtype] * scale)
+        within = np.repeat(np.arange(len(columns)), each)[:, None] == np.array(of)
+        for net in (fast, slow):
+            assert (net.layers[0].weights[~within] == 0).all()
+            assert (net.layers[0].weights[within] != 0).mean() > 0.9
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_accuracy_of_activations(name, dtype, native):
     """Within a few units in the last place of the values, from deep in the tails to tiny arguments."""
@@ -397,6 +423,18 @@ RECIPES = {
         "softplus",
         "half_squared_error",
     ),
+    "embedded": (
+        [21, 30, 18, 2],
+        {
+            "solver": "adamw",
+            "batch_size": 13,
+            "dropout": [0.1, 0.0, 0.2],
+            "embedding": [0] * 9 + [1, 2] + [3] * 8 + [4, 5],
+        },
+        ["identity", "silu"],
+        "identity",
+        "half_squared_error",
+    ),
     "wide": ([6, 270, 12], {"batch_size": 7, "learning_rate": 0.01}, "tanh", "identity", "half_squared_error"),
 }
 
@@ -468,6 +506,7 @@ GOLDEN = {
     "long": ("ba1262d9b9714e8b", "32f65a91abf4c756"),
     "distorted": ("aea31ac27aedc82b", "8393b28cdcc20c28"),
     "signs kept": ("bc9a78f3572062e3", "542c9fa02cb9a92e"),
+    "embedded": ("035495e29e7d4b2d", "363b508aecec34de"),
     "wide": ("01e5ceadf33b94d7", "a45d96e69fb28d66"),
 }
 
@@ -865,6 +904,7 @@ def test_arguments_of_the_core_are_checked(native):
         "batch_size must be 1 or more": {"batch_size": 0},
         "dropout must have one number for each layer": {"dropout": (0.1, 0.1)},
         "dropout must be 0 or more and below 1": {"dropout": (1.0,)},
+        "embedding must have the column of each input": {"embedding": (0, 0, 1)},  # of one layer alone
         "rates must have one number, or one for each step": {"rates": 3, "epochs": 2},
         "state does not have the size of theta": {"step": "momentum", "velocity": np.zeros(7, "f")},
     }.items():

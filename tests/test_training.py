@@ -861,6 +861,58 @@ def test_labels_that_may_not_be_missing(engine, rng):
             chainrule.train(net, X, L, loss=loss)
 
 
+# ---- embeddings --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("activation", ["identity", "silu"])
+def test_columns_see_no_other(activation, engine, rng):
+    """(99) A unit's value moves with its own column alone, from the first step to the last, and in a later call."""
+    columns = [0, 0, 1, 1, 1, 2]
+    X = rng.normal(size=(150, 6))
+    L = (np.sin(X[:, 0] + X[:, 1]) * X[:, 3] + X[:, 5] ** 2)[:, None]
+    net = chainrule.Network([6, 12, 9, 1], [activation, "tanh"], "identity", seed=1, engine=engine.name)
+    chainrule.train(net, X, L, epochs=0, embedding=columns)
+    within = np.repeat([0, 1, 2], 4)[:, None] == np.array(columns)
+    start = net.layers[0].weights.copy()
+    np.testing.assert_array_equal(start[::4], [[1, 0, 0, 0, 0, 0], [0, 0, 1, 0, 0, 0], [0, 0, 0, 0, 0, 1]])
+    fans = [6 / (2 + 4), 6 / (3 + 4), 6 / (1 + 4)] if activation == "identity" else [6 / 2, 6 / 3, 6 / 1]
+    for c in range(3):  # (60), (61) of a layer that has one column alone
+        own = np.abs(start[4 * c + 1 : 4 * c + 4][:, np.array(columns) == c])
+        assert own.max() <= np.sqrt(fans[c])
+        assert own.max() > 0.6 * np.sqrt(fans[c])
+    history = chainrule.train(net, X, L, solver="adam", epochs=30, learning_rate=0.01, embedding=columns)
+    assert history.loss[-1] < 0.5 * history.loss[0]
+    assert (net.layers[0].weights[~within] == 0).all()
+    assert (net.layers[0].weights[within] != start[within]).all()
+    before = net.parameters.copy()
+    chainrule.train(net, X, L, epochs=0, embedding=columns)  # goes on from where it was
+    np.testing.assert_array_equal(net.parameters, before)
+
+
+@pytest.mark.parametrize(
+    ("embedding", "sizes", "settings", "message"),
+    [
+        ([0, 1], [3, 4, 1], {}, "embedding must have a number for each of the 3 inputs; got 2"),
+        ([1, 1, 2], [3, 4, 1], {}, r"embedding must number the columns 0, 0, \.\.\., 1, .* got \[1, 1, 2\]"),
+        ([0, 2, 2], [3, 4, 1], {}, "embedding must number the columns"),
+        ([0, 1, 0], [3, 4, 1], {}, "embedding must number the columns"),
+        ([0, 1, -1], [3, 4, 1], {}, r"embedding\[2\] must be a whole number of 0 "),
+        (
+            [0, 1, 2],
+            [3, 4, 1],
+            {},
+            "embedding has 3 columns, so the first of two or more layers must have that many units",
+        ),
+        ([0, 1, 2], [3, 3], {}, "embedding has 3 columns, so the first of two or more layers"),
+        ([0, 0, 1], [3, 4, 1], {"solver": "lbfgs"}, "embedding is of the solvers that step batch by batch"),
+    ],
+)
+def test_bad_embeddings(embedding, sizes, settings, message):
+    net = chainrule.Network(sizes, "identity", "identity")
+    with pytest.raises(ValueError, match=message):
+        chainrule.train(net, np.ones((3, 3)), np.ones((3, sizes[-1])), embedding=embedding, **settings)
+
+
 # ---- signs -------------------------------------------------------------------------------------------------------------
 
 

@@ -172,6 +172,29 @@ static std::vector<signed char> signs_given() {
   return signs;
 }
 
+static std::vector<int64_t> columns_given() {
+  std::vector<int64_t> columns;
+  for (double column : numbers("embedding")) columns.push_back(int64_t(column));
+  return columns;
+}
+// As training.py begins with an embedding: of the identity, or another after Glorot.
+template <class T>
+static void begin_embedding(const Layer& layer, const std::vector<int64_t>& columns, T* W) {
+  if (columns.empty()) return;
+  const int64_t each = layer.out / (columns.back() + 1);
+  for (int64_t u = 0; u < layer.out; u++) {
+    const int64_t own = std::count(columns.begin(), columns.end(), u / each);
+    bool first = true;
+    for (int64_t i = 0; i < layer.in; i++) {
+      T& w = W[u * layer.in + i];
+      const bool within = columns[i] == u / each;
+      w = within ? T(double(w) * std::sqrt(double(layer.in + layer.out) / double(own + each))) : T(0);
+      if (u % each == 0) w = within && first ? T(1) : T(0);
+      first = first && !within;
+    }
+  }
+}
+
 template <class T>
 static std::string trained(const InstructionSet& set) {
   const Network net = network_of(kernels_of<T>(set).width);
@@ -194,9 +217,11 @@ static std::string trained(const InstructionSet& set) {
       number("shuffle") != 0,
       std::strtoull(given["seed"].c_str(), nullptr, 10),
       images_given(),
-      signs_given()};
+      signs_given(),
+      columns_given()};
   const std::vector<double> rates = numbers("rates");
   Start<T> start(net, objective.loss == Loss::cross_entropy);
+  begin_embedding(net.layers[0], settings.embedding, start.theta.data() + net.layers[0].flat);
   for (const Layer& layer : net.layers)  // as training.py begins where signs are kept
     for (int64_t i = 0; i < layer.in * layer.out && !settings.monotone.empty(); i++) {
       T& w = start.theta[layer.flat + i];

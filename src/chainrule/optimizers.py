@@ -112,6 +112,7 @@ class Settings:
     seed: int = 0
     augment: Augmentation | None = None  # of images (95)
     monotone: tuple[int, ...] = ()  # of each input the sign of its weights, 0 for any; empty: any (98)
+    embedding: tuple[int, ...] = ()  # the column of each input, ascending from 0; empty: no embedding (99)
 
 
 def settings(
@@ -134,6 +135,7 @@ def settings(
     seed: int,
     augment: Augmentation | None,
     monotone: tuple[int, ...],
+    embedding: tuple[int, ...],
 ) -> Settings:
     """Return the settings of a solver for so many rows and layers, each argument checked."""
     dropped = check_dropout(dropout, depth)
@@ -148,6 +150,7 @@ def settings(
         weight_decay=weight_decay,
         augment=augment,
         monotone=monotone,
+        embedding=embedding,
     )
     return Settings(
         objective,
@@ -166,6 +169,7 @@ def settings(
         seed=check_integer("seed", seed, 0, 2**64 - 1),
         augment=augment,
         monotone=monotone,
+        embedding=embedding,
     )  # fmt: skip
 
 

@@ -190,6 +190,19 @@ def confine(m: Array, sizes: Sequence[int], signs: Sequence[int]) -> None:
             W[(s * W) < 0] = 0
 
 
+def separate(gradient: Array, sizes: Sequence[int], columns: Sequence[int]) -> None:
+    """(99) Set to 0 what changes an embedding's weights from one column's inputs to another's units."""
+    if columns:
+        W, _ = next(iter(layers(gradient, sizes)))
+        W *= within_columns(columns, len(W))
+
+
+def within_columns(columns: Sequence[int], units: int) -> npt.NDArray[np.bool_]:
+    """Which units of an embedding see which inputs, (units, d): the columns have equal shares of them, in their order."""
+    of_unit = np.arange(units) // (units // (columns[-1] + 1))
+    return np.asarray(of_unit[:, None] == np.asarray(columns))
+
+
 @quietly
 def run_epochs(
     theta: Floats,
@@ -231,6 +244,7 @@ def run_epochs(
                 if not np.isfinite(e):
                     ending = "diverged"
                     return losses, ending
+                separate(g, sizes, settings.embedding)  # (99)
                 clip_norm(g, settings.clip)  # (65)
                 add_decay(g, m, sizes, objective.l2)  # (40)
                 add_decay(m, m, sizes, -rate * settings.weight_decay)  # (62)

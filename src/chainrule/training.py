@@ -19,8 +19,9 @@ from chainrule import data, engines, reference
 from chainrule.evidence import Evidence, LeastSquares, check_least_squares, group_parameters
 from chainrule.functions import RISING, Objective, choose, objective
 from chainrule.images import Augmentation, check_augment
-from chainrule.network import Floats, Network
+from chainrule.network import GLOROT, Floats, Network
 from chainrule.optimizers import LEAST_SQUARES, RATE, RATES, State, settings
+from chainrule.reference import within_columns
 from chainrule.schedules import SCHEDULES, Schedule, check_schedule
 
 SMALLEST_RATE = 1e-6  # an adaptive schedule ends here
@@ -138,6 +139,7 @@ def train(
     dropout: float | Sequence[float] = 0.0,
     augment: Augmentation | None = None,
     monotone: Sequence[int] | None = None,
+    embedding: Sequence[int] | None = None,
     schedule: str = "constant",
     power_t: float = 0.5,
     drop_factor: float = 0.1,
@@ -210,6 +212,10 @@ def train(
         Of each input: 1 where no output may fall as it rises, −1 where none may rise, 0 for any (98). The activations are to
         be such as never fall. Training then begins with the initial weights' absolute values, those of signed inputs and of
         later layers.
+    embedding : sequence of int, (d,), optional
+        Of each input the number of its column, 0, 0, ..., 1, ...: the first layer's units are shared out among the columns,
+        in equal parts, and see no other column's inputs (99). Training then begins with the other weights at 0, and a
+        column's as if it were alone, but for its first unit, which begins as its first input.
     schedule : {"constant", "step", "cosine", "onecycle", "invscaling", "adaptive"}
         step: α times drop_factor after every drop_period epochs; cosine: down to 0 over the steps of this call; onecycle:
         from α/25 up to α in 30 % of the steps, then down to α/250000 (Smith and Topin 2019); invscaling:
@@ -281,8 +287,9 @@ def train(
         aim, solver, rows=n, depth=len(network.layers), batch_size=batch_size, momentum=momentum, nesterov=nesterov,
         beta1=beta1, beta2=beta2, epsilon=epsilon, weight_decay=weight_decay, clip=clip, max_norm=max_norm,
         dropout=dropout, shuffle=shuffle, seed=seed, augment=check_augment(augment, network.sizes[0]),
-        monotone=check_monotone(monotone, network),
+        monotone=check_monotone(monotone, network), embedding=check_embedding(embedding, network),
     )  # fmt: skip
+    begin_embedding(network, how.embedding)
     begin_monotone(network, how.monotone)
     epochs = data.check_integer("epochs", epochs, 0, 2**31)
     n_threads = data.check_threads(n_threads)
@@ -410,6 +417,39 @@ def check_monotone(monotone: Sequence[int] | None, network: Network) -> tuple[in
                 f"monotone needs activations that never fall: {', '.join(RISING)}; this network has {name}"
             )
     return signs if any(signs) else ()
+
+
+def check_embedding(embedding: Sequence[int] | None, network: Network) -> tuple[int, ...]:
+    """Return the column of each input; empty where there is no embedding."""
+    if embedding is None:
+        return ()
+    columns = np.array([data.check_integer(f"embedding[{i}]", c, 0, 2**31) for i, c in enumerate(embedding)])
+    inputs, units = network.sizes[:2]
+    if len(columns) != inputs:
+        raise ValueError(f"embedding must have a number for each of the {inputs} inputs; got {len(columns)}")
+    if columns[0] != 0 or not np.isin(np.diff(columns), (0, 1)).all():
+        raise ValueError(f"embedding must number the columns 0, 0, ..., 1, ... in their order; got {list(embedding)}")
+    if len(network.layers) < 2 or units % (columns[-1] + 1):
+        raise ValueError(
+            f"embedding has {columns[-1] + 1} columns, so the first of two or more layers must have that many units, or a "
+            f"multiple; this network is {network!r}"
+        )
+    return tuple(columns.tolist())
+
+
+def begin_embedding(network: Network, columns: tuple[int, ...]) -> None:
+    """Let an embedding's weights begin as (99) has them, if they do not already."""
+    if not columns:
+        return
+    W, _, activation = network.layers[0]
+    within = within_columns(columns, len(W))
+    if not W[~within].any():
+        return
+    own, each = within.sum(axis=1), len(W) // (columns[-1] + 1)
+    fans = (sum(W.shape) / (own + each)) if activation in GLOROT else W.shape[1] / own
+    W[:] = np.where(within, W * np.sqrt(fans)[:, None], 0)
+    W[::each] = 0
+    W[::each][np.arange(columns[-1] + 1), np.searchsorted(columns, np.arange(columns[-1] + 1))] = 1
 
 
 def begin_monotone(network: Network, signs: tuple[int, ...]) -> None:
