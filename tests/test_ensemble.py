@@ -108,6 +108,7 @@ def test_what_is_given_is_honoured():
     assert {c["networks"] for c in two.choice_} == {2}
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # of five epochs
 def test_a_named_solver_trains_one_network(tmp_path):
     X, y = stepped(100)
     model = Regressor(solver="adam", max_iter=5, tol=0).fit(X, y)
@@ -351,7 +352,7 @@ def test_other_settings_are_tried_where_nothing_was_learned(rng, monkeypatch):
 
     monkeypatch.setattr(Learner, "cross_fit", listen)
     X, y = rng.normal(size=(200, 3)), rng.normal(size=200)
-    with pytest.warns(ConvergenceWarning):
+    with pytest.warns(ConvergenceWarning, match="no network found"):
         Regressor(random_state=0, max_iter=10, learning_rate_init=0.02).fit(X, y)
     assert len(tried) == 3  # the linear model by itself, for the user has settled what the others are
     (other,) = tried[2]
@@ -367,7 +368,7 @@ def test_rare_classes_begin_rare(rng):
     y = X[:, 0] + X[:, 1] > 2.9
     model = Classifier(random_state=0, max_iter=30).fit(X[:1500], y[:1500])
     P = model.predict_proba(X[1500:])[:, 1]
-    assert P.mean() == pytest.approx(y[1500:].mean(), abs=0.01)
+    assert P.mean() == pytest.approx(0.0202, abs=0.004)  # of a normal number to lie beyond 2.9 / √2
     assert P[y[1500:]].min() > np.quantile(P[~y[1500:]], 0.95)
     balanced = Classifier(random_state=0, max_iter=30, class_weight="balanced").fit(X[:1500], y[:1500])
     assert balanced.predict_proba(X[1500:])[:, 1].mean() > P.mean()
@@ -391,10 +392,11 @@ def noisy(n, seed=0):
 
 
 def test_probabilities_are_those_that_come_true(tmp_path):
-    X, y = noisy(14_000)
+    """Judged by so many rows that their own noise is a fifth of what is allowed."""
+    X, y = noisy(154_000)
     model = Classifier(random_state=0).fit(X[:4000], y[:4000])
     P = model.predict_proba(X[4000:])
-    assert calibration_error(P, y[4000:]) < 1.5
+    assert calibration_error(P, y[4000:]) < 1
     assert np.mean(P.argmax(axis=1) == y[4000:]) > 0.74
     chainrule.save(model, tmp_path / "noisy.chain")
     np.testing.assert_array_equal(chainrule.load(tmp_path / "noisy.chain").predict_proba(X[4000:]), P)
@@ -474,6 +476,7 @@ def test_names_are_no_classes(rng):
     assert new == pytest.approx(1.0, abs=0.2)
 
 
+@pytest.mark.filterwarnings("ignore:the networks are worse than a linear model")  # after three epochs
 def test_of_too_many_classes_the_rarest_share_a_column(rng, monkeypatch):
     monkeypatch.setattr("chainrule.inputs.MOST_CLASSES", 70)
     frame, y = cities(rng, 1500)

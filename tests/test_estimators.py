@@ -317,7 +317,7 @@ def test_not_converged_is_said():
         warnings.simplefilter("error")
         with pytest.raises(ConvergenceWarning, match="max_iter=2 epochs were run"):
             Classifier(solver="adam", max_iter=2).fit(X, y)
-        Classifier(solver="adam", max_iter=2, tol=0).fit(X, y)
+        Classifier(solver="adam", max_iter=2, tol=0, learning_rate_init=0.02).fit(X, y)
 
 
 def test_verbose_prints_a_line_an_epoch(capsys):
@@ -586,7 +586,6 @@ def test_the_loss_by_scikit_learns_name():
     )
 
 
-@pytest.mark.parametrize("y", [TINY[:, 0], TINY[:, :1]], ids=["vector", "column"])
 def worse(**how):
     """The warnings of a named fit of a bent line."""
     rng = np.random.default_rng(0)
@@ -632,6 +631,7 @@ def test_units_that_say_nothing_are_counted(rng):
     assert len(diagnosis.complaints(net, problem, X, net.predict(X), None)) == 2
 
 
+@pytest.mark.parametrize("y", [TINY[:, 0], TINY[:, :1]], ids=["vector", "column"])
 @pytest.mark.filterwarnings("ignore")
 def test_too_few_columns_of_targets(y):
     both = TINY[:, :2]

@@ -225,6 +225,7 @@ def test_distortions_are_chosen_where_they_help_and_only_there(rng):
     assert kept.score(X, side) > 0.97
 
 
+@pytest.mark.filterwarnings("ignore:the network learned nothing")  # in five epochs
 def test_the_user_states_the_distortion(rng, tmp_path):
     X, y = pictures(rng, 90)
     for given, said in ((Augmentation(shift=2, elastic=0), "shift 2)"), (None, "gelu 32 by adamw")):

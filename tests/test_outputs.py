@@ -158,7 +158,7 @@ FORGERIES = {
     "kind of a column": lambda m: m["estimator"]["inputs"]["columns"][0].update(kind="code"),
     "columns used": lambda m: m["estimator"]["inputs"].update(used=[0, 9]),
     "share": lambda m: m["estimator"]["members"][0].update(share=-1.0),
-    "bins": lambda m: m["estimator"]["members"][0].update(bins=7),
+    "bins": lambda m: m["estimator"]["members"][0]["form"].update(bins=7),
     "dtype of the parameters": lambda m: m["estimator"]["parameters"].update(dtype="x"),
     "curve": lambda m: m["estimator"]["history"].update(loss=["x"]),
 }

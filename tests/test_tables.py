@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from chainrule.data import DataError
-from chainrule.inputs import MOST_BINS, Column, Inputs
+from chainrule.inputs import FASTEST, GOLDEN, MOST_BINS, Column, Form, Inputs
 from chainrule.tables import read_table
 
 FRAME = pd.DataFrame(
@@ -151,13 +151,13 @@ def learned(frame, scaling="robust"):
 def test_what_a_network_is_given():
     table, inputs = learned(FRAME)
     assert inputs.used == [0, 1, 2, 3, 4, 5, 6, 7, 8]  # neither what is constant nor what was there before
-    for bins in (0, 8, MOST_BINS):
-        encoded = inputs.encode(table, bins)
-        assert encoded.shape == (4, inputs.width(bins))
+    for form in (Form(), Form(8), Form(MOST_BINS), Form(waves=5), Form(32, 16, 4)):
+        encoded = inputs.encode(table, form)
+        assert encoded.shape == (4, inputs.width(form))
         assert encoded.dtype == np.float32
         assert np.isfinite(encoded).all()
-        assert len(inputs.groups(bins)) == inputs.width(bins)
-        assert inputs.groups(bins) == sorted(inputs.groups(bins))
+        assert len(inputs.groups(form)) == inputs.width(form)
+        assert inputs.groups(form) == sorted(inputs.groups(form))
     text = inputs.encode(table)[:, inputs.groups().index(1) :][:, :3]
     assert text.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 0]]  # x, y, missing
     unseen, _ = read_table(FRAME.assign(text="z"), "X", inputs.columns)
@@ -178,7 +178,7 @@ def test_all_columns_stay_where_scaling_is_the_standard_one():
 def test_outliers_are_drawn_in():
     x = np.r_[np.random.default_rng(0).normal(10, 2, 1000), 1e9]
     _, inputs = learned(pd.DataFrame({"x": x}))
-    z = inputs.encode(x[:, None], 0)[:, 0]
+    z = inputs.encode(x[:, None])[:, 0]
     assert abs(z[:1000].std() - 1) < 0.15
     assert 3 < z[1000] < 30
     np.testing.assert_allclose(z[:10], (x[:10] - np.median(x)) / inputs.columns[0].scale, rtol=1e-5)  # others stay
@@ -190,12 +190,28 @@ def test_shares_of_bins():
     _, inputs = learned(pd.DataFrame({"x": x}))
     edges = inputs.columns[0].edges(8)
     assert np.histogram(x, edges)[0].tolist() == [80] * 8
-    shares = inputs.encode(np.array([[edges[0]], [(edges[2] + edges[3]) / 2], [edges[8] + 1]]), 8)[:, 1:]
+    shares = inputs.encode(np.array([[edges[0]], [(edges[2] + edges[3]) / 2], [edges[8] + 1]]), Form(8))[:, 1:]
     np.testing.assert_allclose(shares, [[-0.5] * 8, [0.5, 0.5, 0, *[-0.5] * 5], [0.5] * 8], atol=1e-6)
     few = pd.DataFrame({"x": [1.0, 2.0, 5.0] * 10})
     assert learned(few)[1].columns[0].edges(16).tolist() == [1, 2, 5]
-    assert learned(few)[1].width(16) == 3
-    assert learned(pd.DataFrame({"x": [0.0, 1.0] * 10}))[1].width(16) == 1  # of one bin the share is the number again
+    assert learned(few)[1].width(Form(16)) == 3
+    assert (
+        learned(pd.DataFrame({"x": [0.0, 1.0] * 10}))[1].width(Form(16)) == 1
+    )  # of one bin the share is the number again
+
+
+def test_waves():
+    """cos 2π(f z + φ) of what enters as a number; f up to a constant, in equal steps."""
+    x = np.random.default_rng(0).exponential(size=640)
+    table, inputs = learned(pd.DataFrame({"x": x, "few": np.arange(640) % 2, "gone": np.where(x > 1, np.nan, x)}))
+    encoded = inputs.encode(table, Form(waves=4))
+    assert inputs.groups(Form(waves=4)) == [0] * 5 + [1] + [2] * 6  # two values have no waves; one says what is missing
+    z = inputs.encode(table, dtype="float64")[:, :1]
+    expected = np.cos(2 * np.pi * (FASTEST * np.array([1, 2, 3, 4]) / 4 * z + GOLDEN * np.arange(4)))
+    np.testing.assert_allclose(encoded[:, 1:5], expected, atol=1e-7)
+    gone = np.isnan(table[:, 2])
+    assert (encoded[gone, 6:11] == 0).all()
+    np.testing.assert_allclose(np.abs(encoded[~gone, 7:11]).max(axis=0), 1, atol=0.01)
 
 
 def test_dates_go_round():
@@ -213,8 +229,8 @@ def test_dates_go_round():
 def test_inputs_come_back_from_json():
     table, inputs = learned(FRAME)
     again = Inputs.from_json(json.loads(json.dumps(inputs.to_json())))
-    for bins in (0, 16):
-        np.testing.assert_array_equal(again.encode(table, bins), inputs.encode(table, bins))
+    for form in (Form(), Form(16, 8)):
+        np.testing.assert_array_equal(again.encode(table, form), inputs.encode(table, form))
 
 
 @pytest.mark.parametrize(

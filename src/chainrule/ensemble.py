@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from chainrule.data import Array
 from chainrule.functions import activate
-from chainrule.inputs import Inputs
+from chainrule.inputs import PLAIN, Form, Inputs
 from chainrule.network import Floats, Network
 from chainrule.targets import Bends
 
@@ -20,10 +20,10 @@ SMALLEST = 1e-12  # probability whose logarithm is taken
 
 @dataclass
 class Member:
-    """A network, the number of bins it was given, and its share in the answer."""
+    """A network, the form in which it is given a table, and its share in the answer."""
 
     network: Network
-    bins: int = 0
+    form: Form = PLAIN
     share: float = 1.0
 
 
@@ -69,7 +69,7 @@ class Ensemble:
         """Return what a member is given of the rows of a table."""
         if self.inputs is None:
             return table
-        return self.inputs.encode(table, member.bins, member.network.dtype.name)
+        return self.inputs.encode(table, member.form, member.network.dtype.name)
 
     def straight(self, z: Floats) -> Floats:
         """Return what a network answers as labels."""
@@ -77,10 +77,10 @@ class Ensemble:
 
     def answer(self, table: Array, n_threads: int = 1) -> Floats:
         """Return the mean of the members' outputs for the rows of a table; (n, k)."""
-        encoded: dict[tuple[int, str], Array] = {}
+        encoded: dict[tuple[Form, str], Array] = {}
         total: Floats | None = None
         for member in self.members:
-            kind = (member.bins, member.network.dtype.name)
+            kind = (member.form, member.network.dtype.name)
             if kind not in encoded:
                 encoded[kind] = self.encode(table, member)
             z = self.straight(member.network.predict(encoded[kind], n_threads=n_threads))

@@ -501,7 +501,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
 
     def _encoded(self, table: Array) -> Array:
         """Return what one network, of a named solver, is given."""
-        return table if self.inputs_ is None else self.inputs_.encode(table, 0, self.dtype)
+        return table if self.inputs_ is None else self.inputs_.encode(table, dtype=self.dtype)
 
     def stated_signs(self) -> list[int] | None:
         """Return of each column of X the sign that the prediction's slopes keep, where the user says any."""
@@ -578,7 +578,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         if self.grey_:
             return table[0], labels[0], ""
         member = self.ensemble_.members[0]
-        rows = table if self.inputs_ is None else self.inputs_.encode(table, member.bins, self.network_.dtype.name)
+        rows = table if self.inputs_ is None else self.inputs_.encode(table, member.form, self.network_.dtype.name)
         names = getattr(self, "feature_names_in_", [f"x{i}" for i in range(own.shape[1])])
         shown = [
             f"{name} = "
@@ -732,7 +732,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         self.bends_ = learner.bends if used[0].recipe.bend else None
         self.ensemble_ = Ensemble(
             self.inputs_,
-            [Member(network, t.recipe.bins, t.share / len(t.networks)) for t in used for network in t.networks],
+            [Member(network, t.recipe.form, t.share / len(t.networks)) for t in used for network in t.networks],
             self.bends_,
             pool,
         )

@@ -105,7 +105,9 @@ def _describe(model: Regressor | Classifier) -> dict[str, Any]:
         "inputs": None if model.inputs_ is None else model.inputs_.to_json(),
         "bends": None if model.bends_ is None else model.bends_.to_json(),
         "pool": dataclasses.asdict(model.ensemble_.pool),
-        "members": [{"bins": member.bins, "share": member.share} for member in model.ensemble_.members],
+        "members": [
+            {"form": dataclasses.asdict(member.form), "share": member.share} for member in model.ensemble_.members
+        ],
         "choice": getattr(model, "choice_", None),
         "seconds": getattr(model, "seconds_", 0.0),
         "features": [str(name) for name in getattr(model, "feature_names_in_", [])],
@@ -252,7 +254,7 @@ def _restore_estimator(
     from chainrule.ensemble import Ensemble, Member, Pool
     from chainrule.estimators import Classifier, Regressor
     from chainrule.functions import LOSSES, check_loss
-    from chainrule.inputs import MOST_BINS, Inputs
+    from chainrule.inputs import Form, Inputs
     from chainrule.targets import Bends
     from chainrule.training import History
 
@@ -279,7 +281,8 @@ def _restore_estimator(
     model.network_ = network
     model.inputs_ = None if described["inputs"] is None else Inputs.from_json(described["inputs"])
     members = [
-        Member(held, int(m["bins"]), float(m["share"])) for held, m in zip(networks, described["members"], strict=True)
+        Member(held, Form.from_json(m["form"]), float(m["share"]))
+        for held, m in zip(networks, described["members"], strict=True)
     ]
     model.bends_ = None if described["bends"] is None else Bends.from_json(described["bends"])
     pool = Pool(str(described["pool"]["output"]), float(described["pool"]["temperature"]))
@@ -288,9 +291,9 @@ def _restore_estimator(
     model.ensemble_ = Ensemble(model.inputs_, members, model.bends_, pool)
     model.n_features_in_ = network.sizes[0] if model.inputs_ is None else len(model.inputs_.columns)
     for member in members:
-        if not 0 < member.share <= 1 or not 0 <= member.bins <= MOST_BINS or (member.bins and MOST_BINS % member.bins):
-            raise ValueError(f"a network with a share of {member.share} and {member.bins} bins")
-        width = model.n_features_in_ if model.inputs_ is None else model.inputs_.width(member.bins)
+        if not 0 < member.share <= 1:
+            raise ValueError(f"a network with a share of {member.share}")
+        width = model.n_features_in_ if model.inputs_ is None else model.inputs_.width(member.form)
         if member.network.sizes[0] != width or member.network.sizes[-1] != network.sizes[-1]:
             raise ValueError(f"a network of sizes {member.network.sizes} for {width} inputs")
     if described["choice"] is not None:

@@ -2,7 +2,7 @@
 
 A table is (n, d) of float64: numbers as they are, 0 and 1 for booleans, days since 1970 for dates, the place in `classes` for
 categories, −1 for one that was not there before; NaN is a missing value. An encoding is float32 (n, width): numbers
-scaled, each column of many values also as shares of bins, categories a column a class.
+scaled, and in a richer form also as shares of bins and as waves, categories a column a class.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule.data import Array, DataError, Scale
+from chainrule.schedules import cosine
 
 Doubles = npt.NDArray[np.float64]
 
@@ -26,11 +27,38 @@ FAR = 3.0  # deviations from which on outliers are drawn in
 DAY, WEEK, YEAR = 1.0, 7.0, 365.2425  # the periods of dates, in days
 MONDAY = 4.0  # 1970-01-05
 MOST_BINS = 64  # a number of bins divides it
+FASTEST = 0.6  # turns that the fastest wave makes in a deviation
+GOLDEN = 0.6180339887498949  # of a turn each wave begins later than the one before
 # Each class is a column of 0 and 1: what leads from it into the first layer is its embedding, as wide as that layer. Of many
 # classes the rarest share one, which is that of a class never seen, too; so do those of a single row, if these are many, as
 # where a column has names.
 FEW_CLASSES, MOST_CLASSES, NAMES = 64, 1024, 0.2
 ONE_HOTS = 1e8  # numbers, rows times classes
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a network is given a table: each number also as shares of so many bins, and as so many waves."""
+
+    bins: int = 0
+    waves: int = 0
+    embedding: int = 0  # units of the first layer that are each column's own (99); 0: all units see all columns
+
+    def __str__(self) -> str:
+        parts = [f"{count} {name}" for name, count in (("bins", self.bins), ("waves", self.waves)) if count]
+        return " and ".join(parts)
+
+    @classmethod
+    def from_json(cls, described: dict[str, Any]) -> Self:
+        """Return the form that was described so; ValueError where there is none."""
+        form = cls(**{name: int(count) for name, count in described.items()})
+        fits = 0 <= form.bins <= MOST_BINS and MOST_BINS % max(form.bins, 1) == 0
+        if not fits or not 0 <= form.waves <= MOST_BINS or form.embedding < 0:
+            raise ValueError(f"{form.bins} bins, {form.waves} waves, an embedding of {form.embedding}")
+        return form
+
+
+PLAIN = Form()
 
 
 @dataclass
@@ -56,14 +84,18 @@ class Column:
             return np.array(self.values)
         return np.unique(self.quantiles[:: MOST_BINS // bins]) if bins and self.quantiles else np.zeros(0)
 
-    def width(self, bins: int) -> int:
+    def waves(self, form: Form) -> int:
+        """Return as how many waves it is given: none of what has two values alone."""
+        return form.waves if self.quantiles and not 0 < len(self.values) <= 2 else 0
+
+    def width(self, form: Form) -> int:
         """Return how many inputs the column becomes."""
         if self.kind == "category":
             return len(self.own) + self.shared + self.missing
-        shares = len(self.edges(bins)) - 1
-        return 1 + 2 * len(self.periods) + (shares if shares > 1 else 0) + self.missing
+        shares = len(self.edges(form.bins)) - 1
+        return 1 + 2 * len(self.periods) + (shares if shares > 1 else 0) + self.waves(form) + self.missing
 
-    def encode(self, x: Doubles, bins: int) -> Iterable[Array]:
+    def encode(self, x: Doubles, form: Form) -> Iterable[Array]:
         """Yield the inputs (n, some) that the values x (n,) of the table become."""
         gone = np.isnan(x)
         if self.kind == "category":
@@ -78,14 +110,19 @@ class Column:
         else:
             known = np.where(gone, self.center, x)
             z = (known - self.center) / self.scale
-            yield (_draw_in(z) if self.robust else z)[:, None]
+            z = _draw_in(z) if self.robust else z
+            yield z[:, None]
             for period in self.periods:
-                turn = 2 * math.pi * (known - MONDAY) / period
-                yield np.where(gone[:, None], 0.0, np.stack([np.cos(turn), np.sin(turn)], axis=1))
-            edges = self.edges(bins)
+                turns = (known - MONDAY) / period
+                yield np.where(gone[:, None], 0.0, _cosine(turns[:, None] - np.array([0.0, 0.25])))
+            edges = self.edges(form.bins)
             if len(edges) > 2:  # of one bin the share is the number again
                 share = np.clip((known[:, None] - edges[:-1]) / np.diff(edges), 0, 1) - 0.5
                 yield np.where(gone[:, None], 0.0, share)
+            if waves := self.waves(form):
+                k = np.arange(waves)
+                turns = FASTEST * (1 + k) / waves * z[:, None] + GOLDEN * k
+                yield np.where(gone[:, None], 0.0, _cosine(turns))
         if self.missing:
             yield gone[:, None].astype(np.float64)
 
@@ -152,22 +189,22 @@ class Inputs:
         """The names of all columns."""
         return [column.name for column in self.columns]
 
-    def width(self, bins: int = 0) -> int:
+    def width(self, form: Form = PLAIN) -> int:
         """Return how many inputs a network has."""
-        return sum(self.columns[j].width(bins) for j in self.used)
+        return sum(self.columns[j].width(form) for j in self.used)
 
-    def groups(self, bins: int = 0) -> list[int]:
+    def groups(self, form: Form = PLAIN) -> list[int]:
         """Return the number of the column, of those used, that each input comes from."""
-        return [g for g, j in enumerate(self.used) for _ in range(self.columns[j].width(bins))]
+        return [g for g, j in enumerate(self.used) for _ in range(self.columns[j].width(form))]
 
-    def signs(self, monotone: list[int], bins: int = 0) -> list[int]:
+    def signs(self, monotone: list[int], form: Form = PLAIN) -> list[int]:
         """Return the sign of each input, where a column's is given: an answer may only rise with it, or only fall."""
         signs: list[int] = []
         for j in self.used:
             column = self.columns[j]
             if monotone[j] and column.kind not in ("number", "boolean"):
                 raise DataError(f"monotonic_cst: column {column.name!r} is a {column.kind}; only numbers can rise")
-            width = column.width(bins)
+            width = column.width(form)
             signs += [monotone[j]] * (width - column.missing) + [0] * column.missing
         return signs
 
@@ -175,11 +212,11 @@ class Inputs:
         """Return what `encode` returns of a table of numbers, where none is missing and the columns are plain."""
         return ((table - self.center) / self.scale).astype(dtype)  # type: ignore[no-any-return]
 
-    def encode(self, table: Array, bins: int = 0, dtype: str = "float32") -> Array:
+    def encode(self, table: Array, form: Form = PLAIN, dtype: str = "float32") -> Array:
         """Return what a network is given of a table: (n, width)."""
-        if self.plain and not bins and not np.isnan(table).any():
+        if self.plain and not (form.bins or form.waves) and not np.isnan(table).any():
             return self.scaled(table, dtype)
-        parts = [part for j in self.used for part in self.columns[j].encode(table[:, j], bins)]
+        parts = [part for j in self.used for part in self.columns[j].encode(table[:, j], form)]
         return np.hstack(parts, dtype=dtype, casting="same_kind")
 
     def to_json(self) -> dict[str, Any]:
@@ -219,6 +256,11 @@ def _classes(known: Doubles, classes: int, rows: int) -> tuple[list[int], bool]:
     least = 1 if (count == 1).sum() <= NAMES * rows else 2
     own = sorted(int(k) for k in often if count[k] >= least)
     return own, len(own) < classes
+
+
+def _cosine(turns: Doubles) -> Doubles:
+    """Return cos 2πt, the same bits on every machine."""
+    return cosine(2 * np.abs(turns - np.rint(turns)))  # an even function
 
 
 def _draw_in(z: Doubles) -> Doubles:

@@ -21,7 +21,7 @@ from chainrule.data import Array, DataError
 from chainrule.ensemble import SMALLEST, Pool
 from chainrule.functions import SMOOTHED
 from chainrule.images import Augmentation, candidates
-from chainrule.inputs import Inputs
+from chainrule.inputs import Form, Inputs
 from chainrule.network import Floats
 from chainrule.recipes import (
     FEWER,
@@ -46,7 +46,7 @@ from chainrule.trials import GAIN, Check, Doubles, Fold, Judge, Made, Trial, cho
 
 # A recipe whose loss for the m rows of the first fold is above the least by over 0.1 + 6/√m of that is not tried on others.
 BEHIND, NOISE = 0.1, 6.0
-CHANCE = 2.0  # rows' losses that the best of several is lower by, where there is nothing to learn
+CHANCE = 4.0  # rows' losses that the best of several is lower by, where there is nothing to learn
 WORSE = 0.01  # of a constant answer's loss: by so much at least a loss is worse than a linear model's
 
 
@@ -70,15 +70,15 @@ class Learner:
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
-        self.encoded: dict[tuple[int, bool], Array] = {}
+        self.encoded: dict[tuple[Form, bool], Array] = {}
         self.bent = None if self.bends is None else self.bends.apply(self.labels.astype(np.float64))
         self.known: dict[tuple[Recipe, int], Made] = {}  # trained already
         self.warnings: list[str] = []  # what is to be said of what was learned
         self.own_rows = 0  # of a validation set of the user's own
 
     def rows(self, recipe: Recipe) -> Array:
-        """Return the encoded rows, made once for each number of bins."""
-        kind = (recipe.bins, recipe.bayesian)
+        """Return the encoded rows, made once for each form."""
+        kind = (recipe.form, recipe.bayesian)
         if kind not in self.encoded:
             self.encoded[kind] = self.encode(self.table, recipe)
         return self.encoded[kind]
@@ -87,7 +87,7 @@ class Learner:
         """Return what a recipe's networks are given of a table."""
         if self.inputs is None:
             return table
-        return self.inputs.encode(table, recipe.bins, "float64" if recipe.bayesian else self.problem.dtype)
+        return self.inputs.encode(table, recipe.form, "float64" if recipe.bayesian else self.problem.dtype)
 
     @property
     def width(self) -> int:
@@ -98,7 +98,7 @@ class Learner:
         """Return the sign of each input, where answers may only rise or only fall."""
         if self.monotone is None or self.inputs is None:
             return self.monotone
-        return self.inputs.signs(self.monotone, recipe.bins)
+        return self.inputs.signs(self.monotone, recipe.form)
 
     def late(self) -> bool:
         """Whether training is to end: time is up, or Ctrl-C was pressed."""
@@ -107,7 +107,8 @@ class Learner:
     def fit_member(self, recipe: Recipe, fold: Fold, number: int, threads: int = 1) -> Made:
         """Train one network on a fold's rows, and let it answer for the others."""
         X, seed = self.rows(recipe), (self.seed + 1_000_003 * number) % 2**63
-        network = self.problem.network(recipe, X.shape[1], seed)
+        columns = 1 if self.inputs is None else len(self.inputs.used)
+        network = self.problem.network(recipe, X.shape[1], columns, seed)
 
         others = X[fold.aside] if fold.own is None else fold.own(recipe)
         weight = None if self.weight is None else self.weight[fold.kept]
@@ -137,7 +138,7 @@ class Learner:
             labels[fold.kept],
             weight if weight is not None and weight.any() else None,
             seed,
-            None if self.inputs is None else self.inputs.groups(recipe.bins),
+            None if self.inputs is None else self.inputs.groups(recipe.form),
             self.signs(recipe),
             look,
             threads,
@@ -189,7 +190,7 @@ class Learner:
             choose = "augment" not in self.fixed
             return [self.choose_augmentation(recipe, fold, candidates(self.images), loss_of) if choose else recipe]
         table = self.inputs is not None
-        batches = [replace(recipe, **self.fixed) for recipe in by_batches(rows, table, self.monotone is not None)]
+        batches = by_batches(rows, self.inputs, self.problem, self.fixed)
         heard = by_evidence(rows, self.width, self.problem, self.fixed) if table else []
         bends = [""] if self.bends is None else [str(self.bends)] if bent else ["", str(self.bends)]
         ways = []
@@ -237,7 +238,7 @@ class Learner:
         """Say what the ensemble's loss is no better than, if nothing has cut the training short."""
         if self.late():
             return
-        if loss >= constant - max(GAIN, CHANCE / len(self.labels)) * abs(constant):
+        if loss >= constant - min(max(GAIN, CHANCE / len(self.labels)), 0.5) * abs(constant):
             self.warnings.append(
                 f"no network found in X what y depends on: on rows not learned from the mean loss is {loss:.4g}, that of a "
                 f"constant answer {constant:.4g}. Look whether the rows of X and y belong together, or get more of them, or "

@@ -6,6 +6,7 @@ clock: equal data give equal bits, on a slow machine as on a fast one.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -13,9 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chainrule.functions import LOSSES
+from chainrule.functions import LOSSES, SMOOTHED
 from chainrule.generator import uniform
 from chainrule.images import Augmentation
+from chainrule.inputs import PLAIN, Form, Inputs
 from chainrule.network import Floats, Network
 from chainrule.training import Callback, History, train
 
@@ -24,12 +26,19 @@ Examples = tuple[Rows, Floats]
 
 SMALL = 1e-12  # stands for 0 where it would be divided by, or its logarithm taken
 BIASES = 1 << 20  # the random stream of a bayesian network's first biases: far from those of its layers
-BINS = 32  # of a number that is given as shares of bins, too
+BINS, WAVES = 32, 16  # of a number that is given as shares of bins, or as waves, too
+EMBEDDED = 400_000  # weights that an embedding may have, those that stay 0 included
+EMBEDDINGS = (
+    Form(BINS, WAVES, 8),
+    Form(BINS, WAVES, 4),
+    Form(BINS // 2, WAVES // 2, 4),
+)  # the richest that stays below that
 ITERATIONS = 300  # of a bayesian training at the most
 CHECKS = 20  # at so many times in a training it is asked whether it had better end
 TRIAL = 60  # of one that is to find the width
 WIDTHS = ((), (5,), (10,), (20,), (40,), (8, 8), (16, 16))  # of the bayesian networks; the first is linear
 SOME, EACH = 2000, 5  # rows, and rows a parameter, of the first two thirds of a bayesian training
+OF_CLASSES = 0.3  # of the epochs of a regression
 DETERMINED = 0.8  # parameters a label that a bayesian network may have
 PARTS, FEWER = 8, 4  # into which rows are divided; where there are many rows, or a bayesian training costs much
 DEAR = 2e11  # multiply-adds of one that does
@@ -41,12 +50,12 @@ ONE_IN, PAIR = 10, 2  # part of the images that is set aside, and how many netwo
 
 @dataclass(frozen=True)
 class Recipe:
-    """One way to train. Of a bayesian one only solver, hidden, activation, bins, epochs and parts count."""
+    """One way to train. Of a bayesian one only solver, hidden, activation, form, epochs and parts count."""
 
     solver: str
     hidden: tuple[int, ...]
     activation: str | tuple[str, ...]
-    bins: int = 0
+    form: Form = PLAIN
     bend: str = ""  # of the targets
     batch_size: int = 32
     epochs: int = ITERATIONS
@@ -68,7 +77,7 @@ class Recipe:
     def __str__(self) -> str:
         units = "-".join(map(str, self.hidden)) or "no hidden units"
         what = f"{self.activation} {units}" if self.hidden else "linear"
-        on = f" on {self.bins} bins" if self.bins else f" on distorted images ({self.augment})" if self.augment else ""
+        on = f" on {self.form}" if f"{self.form}" else f" on distorted images ({self.augment})" if self.augment else ""
         of = f" of {self.bend} y" if self.bend else ""
         return f"{what}{on}{of} by {self.solver}"
 
@@ -94,11 +103,15 @@ class Problem:
         alone = self.clip is None and self.max_norm is None and not self.monotone
         return self.loss == "half_squared_error" and self.output != "softmax" and alone
 
-    def network(self, recipe: Recipe, inputs: int, seed: int) -> Network:
-        """Return a network as a recipe begins with it."""
+    def network(self, recipe: Recipe, inputs: int, columns: int, seed: int) -> Network:
+        """Return a network as a recipe begins with it, of so many inputs that come from so many columns."""
+        hidden, activation = recipe.hidden, recipe.activation
+        if recipe.form.embedding:
+            each = (activation,) * len(hidden) if isinstance(activation, str) else activation
+            hidden, activation = (recipe.form.embedding * columns, *hidden), ("identity", *each)
         network = Network(
-            [inputs, *recipe.hidden, self.labels * LOSSES[self.loss].per_label],
-            activation=recipe.activation,
+            [inputs, *hidden, self.labels * LOSSES[self.loss].per_label],
+            activation=activation,
             output=self.output,
             seed=seed,
             dtype="float64" if recipe.bayesian else self.dtype,
@@ -181,6 +194,7 @@ class Problem:
             dropout=recipe.dropout,
             augment=recipe.augment,
             monotone=monotone,
+            embedding=groups if recipe.form.embedding else None,
             schedule=recipe.schedule,
             clip=self.clip,
             max_norm=self.max_norm,
@@ -206,14 +220,34 @@ def batches(rows: int) -> tuple[int, int]:
     return batch, int(np.clip(seen / rows, 3, 300))
 
 
-def by_batches(rows: int, table: bool, monotone: bool = False) -> list[Recipe]:
-    """The recipes of mini-batch training: on numbers as they are and, of a table, on shares of bins."""
-    activation = "tanh" if monotone else "silu"  # which falls, too
+def by_batches(rows: int, inputs: Inputs | None, problem: Problem, fixed: dict[str, Any]) -> list[Recipe]:
+    """The recipes of mini-batch training: of a table with its numbers as shares of bins and as waves, embedded.
+
+    Where answers may only rise, or the user has settled the layers, or columns are too many, one recipe has numbers as they
+    are, another has them as shares of bins, too. Classes ask for less: a large network is soon too sure of what it has seen.
+    """
     batch, epochs = batches(rows)
     hidden = (128, 128) if rows < 2500 else (128, 128, 128) if rows < 20_000 else (256, 256, 256)
     rate = 0.01 if rows < 20_000 else 0.005
+    activation = "tanh" if problem.monotone else "silu"  # which falls, too
     plain = Recipe("adamw", hidden, activation, batch_size=batch, epochs=epochs, learning_rate=rate)
-    return [plain, replace(plain, bins=BINS)] if table else [plain]
+    if classes := problem.loss in SMOOTHED:
+        fewer = math.ceil(OF_CLASSES * epochs)
+        plain = replace(plain, epochs=fewer, weight_decay=1.0, label_smoothing=0.02)
+    forms = [PLAIN] if inputs is None else [PLAIN, Form(BINS)]
+    if inputs is not None and not problem.monotone and not {"hidden", "activation", "dropout"} & set(fixed):
+        fits = [form for form in EMBEDDINGS if inputs.width(form) * form.embedding * len(inputs.used) <= EMBEDDED]
+        forms = fits[:1] or forms
+    recipes = [replace(plain, form=form) for form in forms]
+    return [replace(recipe, **fixed) for recipe in [*recipes, *([gentle(plain, epochs)] if classes else [])]]
+
+
+def gentle(recipe: Recipe, epochs: int) -> Recipe:
+    """Few units that do not fall, small steps, a strong pull to 0: for much noise."""
+    return replace(
+        recipe, hidden=(32,), activation="tanh", form=PLAIN, epochs=epochs, learning_rate=recipe.learning_rate / 4,
+        weight_decay=0.3, label_smoothing=0.0, dropout=0.0,
+    )  # fmt: skip
 
 
 def linear(rows: int, inputs: int, problem: Problem) -> Recipe:
@@ -225,12 +259,10 @@ def linear(rows: int, inputs: int, problem: Problem) -> Recipe:
 
 
 def others(recipes: list[Recipe], fixed: dict[str, Any]) -> list[Recipe]:
-    """What is tried where the recipes learned nothing: few units that do not fall, smaller steps, a stronger pull to 0."""
+    """What is tried where the recipes learned nothing."""
     first = next(recipe for recipe in recipes if not recipe.bayesian)
-    other = replace(
-        first, hidden=(32,), activation="tanh", bins=0, learning_rate=first.learning_rate / 4, weight_decay=0.3
-    )
-    return [recipe for recipe in [replace(other, **fixed)] if recipe not in recipes]
+    other = replace(gentle(first, first.epochs), **fixed)
+    return [other] if other not in recipes else []
 
 
 def by_images(rows: int, pixels: int) -> Recipe:
