@@ -3,7 +3,7 @@
 PYTHON ?= python3
 SOURCES := pyproject.toml CMakeLists.txt $(wildcard core/*)
 
-.PHONY: demo test test-all sanitize bench bench-accuracy lint format pictures clean
+.PHONY: demo test test-all sanitize bench bench-accuracy bench-defaults lint format pictures clean
 .DEFAULT_GOAL := help
 .PHONY: help
 help:
@@ -13,6 +13,7 @@ help:
 	@echo "make sanitize  the engine's tests under AddressSanitizer, UBSan and ThreadSanitizer"
 	@echo "make bench     speed beside JAX, PyTorch and scikit-learn, under 40 minutes; BENCH=\"--help\" for parts of it"
 	@echo "make bench-accuracy  errors beside CatBoost, LightGBM, scikit-learn, RealMLP, three hours; ACCURACY=\"--help\" for parts"
+	@echo "make bench-defaults  what each default of auto is worth, two hours; DEFAULTS=\"--help\" for parts"
 	@echo "make lint      ruff, mypy, clang-format"
 	@echo "make pictures  draw the README's picture anew"
 
@@ -41,6 +42,9 @@ bench: .venv-bench/installed
 bench-accuracy: .venv-accuracy/installed
 	.venv-accuracy/bin/python benchmarks/accuracy.py $(ACCURACY)
 
+bench-defaults: .venv-bench/installed
+	.venv-bench/bin/python benchmarks/defaults.py $(DEFAULTS)
+
 lint: .venv-dev/installed
 	.venv-dev/bin/ruff check .
 	.venv-dev/bin/ruff format --check .
@@ -65,7 +69,7 @@ clean:
 .venv-bench/installed: EXTRA := .[bench]
 .venv-accuracy/installed: EXTRA := .[accuracy]
 .venv-dev/installed: EXTRA := -e .[dev]
-.venv-demo/installed .venv-accuracy/installed: $(wildcard src/chainrule/*)
+.venv-demo/installed .venv-accuracy/installed .venv-bench/installed: $(wildcard src/chainrule/*)
 
 .venv-%/installed: $(SOURCES)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "chainrule needs Python 3.11 or later; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 ...")'

@@ -44,8 +44,8 @@ from chainrule.targets import Bends
 from chainrule.training import History
 from chainrule.trials import GAIN, Check, Doubles, Fold, Judge, Made, Trial, choose_shares, make_folds, mean_loss
 
-# A recipe whose loss for the m rows of the first fold is above the least by over 0.1 + 6/√m of that is not tried on others.
-BEHIND, NOISE = 0.1, 6.0
+# A recipe whose loss for the m rows of the first fold is above the least by over 0.1 + 2/√m of that is not tried on others.
+BEHIND, NOISE = 0.1, 2.0
 CHANCE = 4.0  # rows' losses that the best of several is lower by, where there is nothing to learn
 WORSE = 0.01  # of a constant answer's loss: by so much at least a loss is worse than a linear model's
 
