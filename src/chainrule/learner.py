@@ -339,9 +339,11 @@ def learn(
     plain = (
         []
         if learner.images is not None
-        else [replace(linear(rows, learner.width, learner.problem), bend=recipes[0].bend)]
+        else [replace(linear(rows, learner.width, learner.problem, learner.fixed), bend=recipes[0].bend)]
     )
-    among = [] if learner.fixed else plain  # the linear model is not what the user has settled
+    among = (
+        [] if {"hidden", "activation"} & set(learner.fixed) else plain
+    )  # it has not the layers that the user has settled
     trials = learner.cross_fit([*recipes, *among], folds, loss_of)
     ran = max((trial.folds for trial in trials), key=len, default=folds[:1])
     bars = trials if among or learner.late() else learner.cross_fit(plain, ran, loss_of)

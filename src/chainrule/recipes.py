@@ -250,12 +250,13 @@ def gentle(recipe: Recipe, epochs: int) -> Recipe:
     )  # fmt: skip
 
 
-def linear(rows: int, inputs: int, problem: Problem) -> Recipe:
+def linear(rows: int, inputs: int, problem: Problem, fixed: dict[str, Any]) -> Recipe:
     """What every other recipe is to be better than."""
-    if problem.squares and TRIAL * inputs**2 * rows <= STRAIGHT:
-        return Recipe("bayesian", (), "identity", epochs=TRIAL)
+    if problem.squares and TRIAL * inputs**2 * rows <= STRAIGHT and not set(fixed) - OF_EVIDENCE:
+        return Recipe("bayesian", (), "identity", epochs=min(TRIAL, fixed.get("epochs", TRIAL)))
     batch, epochs = batches(rows)
-    return Recipe("adamw", (), "identity", batch_size=batch, epochs=-(-epochs // 2))
+    settled = {name: value for name, value in fixed.items() if name not in ("hidden", "activation", "dropout")}
+    return replace(Recipe("adamw", (), "identity", batch_size=batch, epochs=-(-epochs // 2)), **settled)
 
 
 def others(recipes: list[Recipe], fixed: dict[str, Any]) -> list[Recipe]:
