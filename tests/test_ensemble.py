@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import time
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -18,8 +19,10 @@ from chainrule import Classifier, Regressor
 from chainrule.data import DataError
 from chainrule.ensemble import Pool
 from chainrule.functions import activate
+from chainrule.inputs import Form, Inputs
 from chainrule.learner import Learner
-from chainrule.recipes import Problem, Recipe, by_evidence
+from chainrule.recipes import Problem, Recipe, by_batches, by_evidence
+from chainrule.tables import read_table
 from chainrule.training import train
 from chainrule.trials import Fold, Trial, choose_shares, make_folds, mean_loss
 
@@ -373,6 +376,63 @@ def test_rare_classes_begin_rare(rng):
     assert P[y[1500:]].min() > np.quantile(P[~y[1500:]], 0.95)
     balanced = Classifier(random_state=0, max_iter=30, class_weight="balanced").fit(X[:1500], y[:1500])
     assert balanced.predict_proba(X[1500:])[:, 1].mean() > P.mean()
+
+
+# ---- embeddings --------------------------------------------------------------------------------------------------------
+
+
+def within(member, inputs):
+    """Whether a member's first layer has weights from columns to their own units alone."""
+    W, columns = member.network.layers[0].weights, np.array(inputs.groups(member.form))
+    units = np.repeat(np.arange(len(inputs.used)), member.form.embedding)
+    return not W[units[:, None] != columns].any() and W[units[:, None] == columns].all()
+
+
+def test_columns_are_embedded(tmp_path):
+    """Bins and waves of a number lead to units of its own; so they do after more training, and in a file."""
+    X, y = stepped()
+    model = Regressor(random_state=0, max_iter=20).fit(X, y)
+    embedded = [m for m in model.ensemble_.members if m.form.embedding]
+    assert {m.form for m in embedded} == {Form(32, 16, 8)}
+    assert {m.network.sizes for m in embedded} == {(model.inputs_.width(Form(32, 16, 8)), 16, 128, 128, 1)}
+    assert embedded[0].network.activations == ("identity", "silu", "silu", "identity")
+    assert all(within(m, model.inputs_) for m in embedded)
+    assert "32 bins and 16 waves" in model.summary()
+    chainrule.save(model, tmp_path / "m.chain")
+    again = chainrule.load(tmp_path / "m.chain")
+    np.testing.assert_array_equal(again.predict(X), model.predict(X))
+    for each in (model, again):
+        before = each.ensemble_.members[0].network.parameters.copy()
+        each.partial_fit(X, y)
+        assert (each.ensemble_.members[0].network.parameters != before).any()
+        assert all(within(m, model.inputs_) for m in each.ensemble_.members if m.form.embedding)
+    np.testing.assert_array_equal(again.predict(X), model.predict(X))
+
+
+@pytest.mark.parametrize(
+    ("columns", "settled", "expected"),
+    [
+        (3, {}, [Form(32, 16, 8)]),
+        (40, {}, [Form(32, 16, 4)]),
+        (60, {}, [Form(16, 8, 4)]),
+        (200, {}, [Form(), Form(32)]),  # an embedding would have millions of weights, of which it needs few
+        (3, {"hidden": (9,)}, [Form(), Form(32)]),
+        (3, {"activation": "tanh"}, [Form(), Form(32)]),
+        (3, {"dropout": 0.1}, [Form(), Form(32)]),
+        (3, {"epochs": 7}, [Form(32, 16, 8)]),
+    ],
+)
+def test_forms_suit_columns_and_what_is_settled(columns, settled, expected, rng):
+    table, described = read_table(rng.normal(size=(500, columns)), "X")
+    inputs = Inputs.learn(described, table, "robust")
+    problem = Problem("half_squared_error", "identity", 1, {})
+    recipes = by_batches(500, inputs, problem, settled)
+    assert [recipe.form for recipe in recipes] == expected
+    assert all(getattr(recipe, name) == value for recipe in recipes for name, value in settled.items())
+    monotone = by_batches(500, inputs, replace(problem, monotone=True), settled)
+    assert [recipe.form for recipe in monotone] == [Form(), Form(32)]
+    of_classes = by_batches(500, inputs, replace(problem, loss="cross_entropy"), settled)
+    assert [recipe.form for recipe in of_classes] == [*expected, Form()]  # the last has few units, for much noise
 
 
 # ---- probabilities -----------------------------------------------------------------------------------------------------

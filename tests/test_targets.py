@@ -191,3 +191,16 @@ def test_what_cannot_rise(rng):
         chainrule.Classifier(monotonic_cst=[1, 0, 0]).fit(X, np.arange(60) % 3)
     with pytest.raises(ValueError, match="monotonic_cst is of the solvers that step batch by batch"):
         Regressor(monotonic_cst=[1, 0, 0], solver="lbfgs").fit(X, y)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # of four labels little is learned
+@pytest.mark.parametrize("bounds", [(0, None), (0, 10)])
+def test_a_bounded_column_of_few_labels(bounds, rng):
+    """Where a part of the rows has no label of a column at all, its first bias is still a number."""
+    X = rng.normal(size=(40, 2))
+    y = np.column_stack([np.exp(X[:, 0]).clip(0, 9), np.full(40, np.nan)])
+    y[[3, 17, 18, 30], 1] = [1.0, 2.0, 3.0, 4.0]
+    answers = Regressor(**{**FAST, "max_iter": 10}, bounds=bounds, ensemble=2).fit(X, y).predict(X)
+    assert np.isfinite(answers).all()
+    y[[3, 17, 18], 1] = np.nan
+    assert np.isfinite(Regressor(**{**FAST, "max_iter": 10}, bounds=bounds).fit(X, y).predict(X)).all()

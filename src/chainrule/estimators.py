@@ -40,7 +40,7 @@ from chainrule.functions import (
     objective,
 )
 from chainrule.images import Augmentation
-from chainrule.inputs import Inputs
+from chainrule.inputs import PLAIN, Form, Inputs
 from chainrule.learner import Learner, learn
 from chainrule.network import Floats, Network
 from chainrule.optimizers import FULL_BATCH, LEAST_SQUARES, SECOND_ORDER, SOLVERS, check_alone, check_dropout
@@ -53,7 +53,7 @@ from chainrule.trials import Trial
 
 Array = npt.NDArray[Any]
 FRACTION = 0.1
-PLAIN = (np.dtype(np.float64), np.dtype(np.float32))
+FLOATING = (np.dtype(np.float64), np.dtype(np.float32))
 AUTO = "auto"
 DEFAULTS: dict[str, Any] = {  # scikit-learn's, which hold where a solver is named
     "hidden_layer_sizes": (100,), "activation": "relu", "alpha": 0.0001, "batch_size": 200, "learning_rate": "constant",
@@ -427,7 +427,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         table, columns = read_table(checked, "X")
         plain = isinstance(checked, np.ndarray) and checked.dtype.kind in "fiub" and not np.isnan(table).any()
         if plain and (not self.standardize or self.image_shape_ is not None):
-            return checked if checked.dtype in PLAIN else table
+            return checked if checked.dtype in FLOATING else table
         scaling = "none" if not self.standardize else "robust" if self._solver == AUTO else "standard"
         self.inputs_ = Inputs.learn(columns, table, scaling, weight)
         return table
@@ -469,7 +469,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         """Whether X is a few rows with nothing to say against: scikit-learn's checks take ten times as long as they do."""
         return (
             type(X) is np.ndarray
-            and X.dtype in PLAIN
+            and X.dtype in FLOATING
             and X.ndim == 2
             and not getattr(self, "grey_", False)
             and 0 < X.size < 10_000
@@ -481,7 +481,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
     def _read(self, checked: Any, name: str = "X") -> Array:
         """Return the table of checked rows: numbers, as the inputs or the network take them."""
         if self.inputs_ is not None:
-            if self.inputs_.plain and isinstance(checked, np.ndarray) and checked.dtype in PLAIN:
+            if self.inputs_.plain and isinstance(checked, np.ndarray) and checked.dtype in FLOATING:
                 return checked
             return read_table(checked, name, self.inputs_.columns)[0]
         if isinstance(checked, np.ndarray) and checked.dtype.kind in "uif":
@@ -494,7 +494,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         data.check_finite(table, name)
         if {column.kind for column in columns} - {"number", "boolean"}:
             raise data.DataError(f"{name} must hold numbers, as what was learned from")
-        return checked if isinstance(checked, np.ndarray) and checked.dtype in PLAIN else table
+        return checked if isinstance(checked, np.ndarray) and checked.dtype in FLOATING else table
 
     def _table(self, X: Any, name: str = "X") -> Array:
         return self._read(self._checked(X, reset=False, name=name), name)
@@ -636,6 +636,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         epochs: int,
         validation: tuple[Array, Floats] | None,
         patient: bool = True,
+        form: Form = PLAIN,
     ) -> None:
         batch = min(int(self._of("batch_size")), len(rows))
         solver = "adam" if self.solver == AUTO else self.solver
@@ -667,6 +668,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             dropout=self._of("dropout"),
             augment=self._augmentation(),
             monotone=self._input_signs(),
+            embedding=self.inputs_.groups(form) if form.embedding and self.inputs_ is not None else None,
             schedule=self._schedule(),
             power_t=self.power_t,
             sample_weight=weight,
@@ -784,7 +786,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         best, history = self.network_, self.history_
         for member in self.ensemble_.members:
             self.network_, self.history_ = member.network, History()
-            self._train(self.ensemble_.encode(table, member), labels, weight, 1, None, patient=False)
+            self._train(self.ensemble_.encode(table, member), labels, weight, 1, None, patient=False, form=member.form)
         history.loss += self.history_.loss
         history.rate += self.history_.rate
         history.seconds += self.history_.seconds
