@@ -34,7 +34,7 @@ CLEAR = 0.01  # by which an error is called better or worse
 
 
 def recipe(gentle: bool = False, **fields):
-    """Change the fields of the large recipes, or of the gentle one; a number may be given as a function of the one there."""
+    """Change the fields of the large recipes, or of the gentle one; one may be given as a function of the recipe."""
 
     def make():
         from chainrule import learner
@@ -44,7 +44,7 @@ def recipe(gentle: bool = False, **fields):
         def changed(*arguments):
             recipes = made(*arguments)
             return [
-                replace(r, **{k: f(getattr(r, k)) if callable(f) else f for k, f in fields.items()})
+                replace(r, **{k: f(r) if callable(f) else f for k, f in fields.items()})
                 if (r.hidden == (32,)) == gentle else r
                 for r in recipes
             ]  # fmt: skip
@@ -136,14 +136,14 @@ REGRESSIONS = {
     "tanh instead of silu": recipe(activation="tanh"),
     "relu instead of silu": recipe(activation="relu"),
     "gelu instead of silu": recipe(activation="gelu"),
-    "twice the units": recipe(hidden=lambda h: tuple(2 * n for n in h)),
-    "constant rate, a third of it": recipe(schedule="constant", learning_rate=lambda a: a / 3),
+    "twice the units": recipe(hidden=lambda r: tuple(2 * n for n in r.hidden)),
+    "constant rate, a third of it": recipe(schedule="constant", learning_rate=lambda r: r.learning_rate / 3),
     "cosine instead of one cycle": recipe(schedule="cosine"),
     "no weight decay": recipe(weight_decay=0.0),
     "weight decay 0.1": recipe(weight_decay=0.1),
-    "dropout 0.1": recipe(dropout=lambda _: (0.0, 0.0, 0.1, 0.1)),
-    "two thirds of the epochs": recipe(epochs=lambda n: max(3, 2 * n // 3)),
-    "twice the epochs": recipe(epochs=lambda n: 2 * n),
+    "dropout 0.1": recipe(dropout=lambda r: (0.0, 0.0, *(0.1,) * len(r.hidden))),
+    "two thirds of the epochs": recipe(epochs=lambda r: max(3, 2 * r.epochs // 3)),
+    "twice the epochs": recipe(epochs=lambda r: 2 * r.epochs),
     "no networks by the evidence": without("evidence"),
     "targets never bent": without("bends"),
     "inputs by mean and deviation": without("robust"),
@@ -156,12 +156,12 @@ CLASSES = {
     "no waves": form(32, 0, 8),
     "no bins": form(0, 16, 8),
     "as many epochs as of regressions": constant("recipes", OF_CLASSES=1.0),
-    "half the epochs": recipe(epochs=lambda n: max(3, n // 2)),
+    "half the epochs": recipe(epochs=lambda r: max(3, r.epochs // 2)),
     "weight decay 0.02": recipe(weight_decay=0.02),
     "weight decay 3": recipe(weight_decay=3.0),
     "no label smoothing": recipe(label_smoothing=0.0),
     "label smoothing 0.1": recipe(label_smoothing=0.1),
-    "dropout 0.2": recipe(dropout=lambda _: (0.0, 0.0, 0.2, 0.2)),
+    "dropout 0.2": recipe(dropout=lambda r: (0.0, 0.0, *(0.2,) * len(r.hidden))),
     "no gentle networks": without("gentle"),
     "probabilities averaged": without("logarithms"),
     "equal shares": without("shares"),

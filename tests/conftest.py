@@ -39,6 +39,13 @@ def native(request: pytest.FixtureRequest) -> Iterator[Engine]:
     yield from _selected(request.param)
 
 
+@pytest.fixture
+def compiled() -> None:
+    """For what runs in a process of its own, which chooses its instruction set itself."""
+    if NATIVE is None:
+        pytest.skip("the C++ engine is not installed")
+
+
 def _selected(chosen: Engine) -> Iterator[Engine]:
     if not chosen.isa:
         yield chosen

@@ -14,6 +14,7 @@ import sys
 import textwrap
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -338,7 +339,7 @@ def test_sums_in_halves(inputs, threads, dtype, native):
         for batch in (3, 40, 280):
             for net in (fast, slow):
                 settings = {"learning_rate": 0.001, **settings}
-                chainrule.train(net, X, L, batch_size=batch, epochs=2, n_threads=threads, **settings)
+                chainrule.train(net, X, L, batch_size=batch, epochs=1, n_threads=threads, **settings)
             scale = np.abs(slow.parameters).max()
             np.testing.assert_allclose(fast.parameters, slow.parameters, atol=100 * TOLERANCE[dtype] * scale)
             slow.parameters = fast.parameters
@@ -528,14 +529,11 @@ COMPILERS = {  # of the kernels' tables, with the bytes of a vector, and what ru
 
 def build_core(folder, compiler, tables, *flags):
     """training.cpp with the core, compiled for a processor: the program."""
-    objects = []
+    jobs = []
     for table, (size, name, units) in tables.items():
-        objects.append(str(folder / f"{table}.o"))
         defined = {"TABLE": table, "NAME": f'"{name}"', "VECTOR_BYTES": size, "ROWS": 8 if size == 16 else 6}
-        subprocess.run(
-            [compiler, *FLAGS, *flags, *units, *(f"-DCHAINRULE_{k}={v}" for k, v in defined.items()), "-c",
-             str(CORE / "kernels.cpp"), "-o", objects[-1]], check=True,
-        )  # fmt: skip
+        macros = [f"-DCHAINRULE_{k}={v}" for k, v in defined.items()]
+        jobs.append([*units, *macros, "-c", str(CORE / "kernels.cpp"), "-o", f"{table}.o"])
     # Of the tables that this processor could run, those that were compiled.
     text = (CORE / "dispatch.cpp").read_text().replace("if (v4) sets", "if (false) sets")
     (folder / "dispatch.cpp").write_text(text)
@@ -544,10 +542,14 @@ def build_core(folder, compiler, tables, *flags):
                     "const InstructionSet x86_64_v4{}; }\n")  # fmt: skip
     sources = [CORE / "train.cpp", CORE / "predict.cpp", CORE / "least_squares.cpp", folder / "dispatch.cpp", stub]
     sources.append(Path(__file__).with_name("training.cpp"))
-    subprocess.run(
-        [compiler, *FLAGS, *flags, f"-I{CORE}", *map(str, sources), *objects, "-o", str(folder / "training")],
-        check=True,
-    )
+    jobs += [[f"-I{CORE}", "-c", *map(str, sources)]]
+
+    def compile_(job):
+        subprocess.run([compiler, *FLAGS, *flags, *job], check=True, cwd=folder)
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(compile_, jobs))
+    compile_([*map(str, folder.glob("*.o")), "-o", "training"])
     return folder / "training"
 
 
@@ -769,7 +771,7 @@ def test_the_gil_is_released(native):
     ],
     ids=["small steps", "one step over all rows", "narrow, wide, narrow", "lbfgs"],
 )
-def test_ctrl_c_stops_at_once_and_keeps_what_was_learned(sizes, work, native):
+def test_ctrl_c_stops_at_once_and_keeps_what_was_learned(sizes, work, compiled):
     code = f"""
         import os, signal, threading, time, warnings
         import numpy as np, chainrule
@@ -799,7 +801,7 @@ def test_ctrl_c_stops_at_once_and_keeps_what_was_learned(sizes, work, native):
     raise AssertionError(f"stopped after {waits} s")
 
 
-def test_ctrl_c_stops_a_long_prediction(native):
+def test_ctrl_c_stops_a_long_prediction(compiled):
     code = """
         import os, signal, threading, time
         import numpy as np, chainrule
@@ -813,7 +815,7 @@ def test_ctrl_c_stops_a_long_prediction(native):
     assert run(code).stdout == "interrupted\n"
 
 
-def test_daemon_thread_at_exit(native):
+def test_daemon_thread_at_exit(compiled):
     """The interpreter ends in the middle of a training that nobody waits for: in order, not by a crash."""
     code = """
         import threading, time
@@ -830,7 +832,7 @@ def test_daemon_thread_at_exit(native):
     assert "Traceback" not in done.stderr
 
 
-def test_threads_that_the_system_does_not_give(native):
+def test_threads_that_the_system_does_not_give(compiled):
     code = """
         import resource
         import numpy as np, chainrule
