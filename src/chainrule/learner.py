@@ -271,12 +271,13 @@ class Learner:
         trials = {recipe: Trial(recipe) for recipe in recipes}
         for some in (folds[:1], folds[1:]) if len(recipes) > 1 else (folds,):
             lowest = min((trial.loss for trial in trials.values()), default=np.inf)
-            most = lowest + behind(len(folds[0].aside)) * abs(lowest) + SMALLEST
+            margin = {True: BEHIND, False: behind(len(folds[0].aside))}
             jobs = [
                 (recipe, fold, folds.index(fold))
                 for fold in some
                 for recipe, trial in trials.items()
-                if folds.index(fold) < recipe.parts and (not trial.made or trial.loss <= most)
+                if folds.index(fold) < recipe.parts
+                and (not trial.made or trial.loss - lowest <= margin[recipe.costly] * abs(lowest) + SMALLEST)
             ]
             for (recipe, fold, _), made in zip(jobs, self.all_of(jobs), strict=True):
                 if made is not None:

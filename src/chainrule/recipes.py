@@ -41,7 +41,7 @@ SOME, EACH = 2000, 5  # rows, and rows a parameter, of the first two thirds of a
 OF_CLASSES = 0.3  # of the epochs of a regression
 DETERMINED = 0.8  # parameters a label that a bayesian network may have
 PARTS, FEWER = 8, 4  # into which rows are divided; where there are many rows, or a bayesian training costs much
-DEAR = 2e11  # multiply-adds of one that does
+COSTLY, DEAR = 5e10, 2e11  # multiply-adds of one that is given up sooner, and of one that does
 COST, STRAIGHT = 1e12, 3e10  # multiply-adds of a bayesian training at the most, and of one of a linear model
 PICTURES = 2.2e12  # weights times the images that they see in a training: 3,500,000 of digits
 TRIED, TRIED_SEEN = 4000, 64_000  # images of a trial of distortions, and how many it sees
@@ -67,6 +67,7 @@ class Recipe:
     label_smoothing: float = 0.0
     alpha: float = 0.0
     augment: Augmentation | None = None
+    costly: bool = False  # goes on from the first part only where it is next to the best
     parts: int = 1 << 30  # of those the rows are divided into, for so many at the most a network is trained
 
     @property
@@ -301,6 +302,7 @@ def by_evidence(rows: int, inputs: int, problem: Problem, fixed: dict[str, Any])
         cost = ITERATIONS * parameters**2 * (problem.labels * rows + 2 * parameters)
         if cost <= COST and (not hidden or parameters <= DETERMINED * rows * problem.labels):
             epochs, activation = fixed.get("epochs", ITERATIONS), fixed.get("activation", "tanh")
-            recipe = Recipe("bayesian", hidden, activation, epochs=epochs, parts=PARTS if cost < DEAR else FEWER)
+            parts, costly = PARTS if cost < DEAR else FEWER, cost > COSTLY
+            recipe = Recipe("bayesian", hidden, activation, epochs=epochs, costly=costly, parts=parts)
             allowed.append((parameters, recipe))
     return [recipe for _, recipe in sorted(allowed, key=lambda pair: pair[0])]
