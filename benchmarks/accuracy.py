@@ -30,9 +30,9 @@ from pathlib import Path
 import numpy as np
 
 from bench import processor
+from development import DATA
 
 ROOT = Path(__file__).parents[1]
-DATA = Path(os.environ.get("CHAINRULE_DATA", ROOT.parent / "shared" / "data"))
 KEPT = ROOT / "build" / "accuracy.json"
 PAGE = ROOT / "docs" / "accuracy.md"
 

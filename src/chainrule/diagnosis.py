@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from chainrule import reference
 from chainrule.data import Array
-from chainrule.functions import activate
 from chainrule.network import Floats, Network
 from chainrule.recipes import SMALL, Problem
 from chainrule.trials import Doubles, mean_loss
@@ -57,10 +57,10 @@ def _linear(problem: Problem, rows: Array, labels: Floats, weight: Doubles | Non
 
 def _idle(network: Network, rows: Array) -> list[tuple[int, int, int]]:
     """Return of each hidden layer most of whose units are idle: its number, how many are, and how many there are."""
-    Y = rows.astype(np.float64) / (255 if rows.dtype == np.uint8 else 1)
+    m = network.parameters.astype(np.float64)
+    _, values = reference.forward(m, network.sizes, network.activations, reference.rows(rows))
     found = []
-    for k, layer in enumerate(network.layers[:-1], start=1):
-        Y = activate(layer.activation, Y @ layer.weights.T.astype(np.float64) + layer.bias)
+    for k, Y in enumerate(values[1:-1], start=1):
         still = int((np.ptp(Y, axis=0) <= STILL * np.maximum(np.abs(Y).max(axis=0), 1)).sum())
         if still > IDLE * Y.shape[1] and len(Y) > 1:
             found.append((k, still, Y.shape[1]))

@@ -271,13 +271,13 @@ class Learner:
         trials = {recipe: Trial(recipe) for recipe in recipes}
         for some in (folds[:1], folds[1:]) if len(recipes) > 1 else (folds,):
             lowest = min((trial.loss for trial in trials.values()), default=np.inf)
-            margin = {True: BEHIND, False: behind(len(folds[0].aside))}
+            judged = len(folds[0].aside)
             jobs = [
                 (recipe, fold, folds.index(fold))
                 for fold in some
                 for recipe, trial in trials.items()
                 if folds.index(fold) < recipe.parts
-                and (not trial.made or trial.loss - lowest <= margin[recipe.costly] * abs(lowest) + SMALLEST)
+                and (not trial.made or trial.loss - lowest <= margin_of(recipe, judged) * abs(lowest) + SMALLEST)
             ]
             for (recipe, fold, _), made in zip(jobs, self.all_of(jobs), strict=True):
                 if made is not None:
@@ -290,6 +290,11 @@ class Learner:
             for trial in sorted(heard, key=lambda trial: -(trial.evidence or 0))[1:]:
                 del trials[trial.recipe]
         return [trial for trial in trials.values() if trial.made]
+
+
+def margin_of(recipe: Recipe, rows: int) -> float:
+    """Return the share of the least loss by which a recipe's may be above it, judged by so many rows."""
+    return BEHIND if recipe.costly else behind(rows)
 
 
 def behind(rows: int) -> float:
@@ -342,9 +347,8 @@ def learn(
         if learner.images is not None
         else [replace(linear(rows, learner.width, learner.problem, learner.fixed), bend=recipes[0].bend)]
     )
-    among = (
-        [] if {"hidden", "activation"} & set(learner.fixed) else plain
-    )  # it has not the layers that the user has settled
+    # It does not have the layers that the user has settled.
+    among = [] if {"hidden", "activation"} & set(learner.fixed) else plain
     trials = learner.cross_fit([*recipes, *among], folds, loss_of)
     ran = max((trial.folds for trial in trials), key=len, default=folds[:1])
     bars = trials if among or learner.late() else learner.cross_fit(plain, ran, loss_of)
