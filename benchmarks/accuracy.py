@@ -169,8 +169,8 @@ def cross_entropy(X, y, cores):
 
 def no_order(X, y, cores):
     """No use is made of where a pixel is."""
-    return networks(X, y, cores, [1024, 1024, 1024], "relu", epochs=300, dropout=[0.2, 0.5, 0.5, 0.5], max_norm=2.0,
-                    learning_rate=0.002)  # fmt: skip
+    return networks(X, y, cores, [1024, 1024], "gelu", epochs=80, count=3, adversarial=0.1, dropout=[0.1, 0.2, 0.2],
+                    learning_rate=0.001, weight_decay=0.03)  # fmt: skip
 
 
 def distorted(X, y, cores, epochs, hidden=(800,), count=1, **how):

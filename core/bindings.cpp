@@ -185,6 +185,7 @@ Settings settings_of(nb::handle given, const Network& net) {
                     attribute<double>(given, "weight_decay"),
                     attribute<double>(given, "clip"),
                     attribute<double>(given, "max_norm"),
+                    attribute<double>(given, "adversarial"),
                     attribute<std::vector<double>>(given, "dropout"),
                     attribute<bool>(given, "shuffle"),
                     attribute<uint64_t>(given, "seed"),

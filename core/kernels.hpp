@@ -113,6 +113,8 @@ struct Kernels {
   // (67) for lines of `units` units: those that the mask takes away become 0, the others times `scale`; their slopes, where
   // there are, likewise. The first row is number first_row of its batch.
   void (*drop)(const Mask& mask, T scale, int64_t units, int64_t first_row, int64_t rows, Range lines, T* Y, T* slope);
+  // (100) A + size sign(S), of n numbers, a multiple of the width
+  void (*displace)(int64_t n, T size, const T* S, T* A);
   // (33, 54..58, 74..81) of the rows begin..end, begin a multiple of the width: Q becomes ∂ε/∂q times weight[row] * scale,
   // and row_loss[row] weight[row] ε. L is in columns, its stride the padded rows; weight may be null.
   void (*loss)(const Layer& layer, const Criterion<T>& criterion, int64_t rows, int64_t begin, int64_t end, const T* L,

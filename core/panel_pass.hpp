@@ -35,7 +35,7 @@ class PanelPass {
         seats_(threads) {
     const auto& layers = net.layers;
     const Layer& last = layers.back();
-    const bool summed = clips_ || rows > CHUNK || settings.step == Step::gradient || layers[0].starts;
+    const bool summed = clips_ || doubles() || rows > CHUNK || settings.step == Step::gradient || layers[0].starts;
     m_ = {packed(theta), packed(state.velocity), packed(state.square),
           summed ? memory_.take<T>(net.packed_size) : nullptr};
     rows = std::min(rows, CHUNK);
@@ -79,6 +79,7 @@ class PanelPass {
       distorter_.emplace(kernels, *settings.images, settings.seed, memory_);
       distorted_ = memory_.take<T>(rows * data.x.columns);
     }
+    if (doubles()) slope_ = values(0);
     int64_t scratch = 2 * net.widest * net.width;
     for (const Layer& layer : layers)
       if (layer.in_halves()) scratch = std::max(scratch, rows * net.padded(layer.out));
@@ -148,12 +149,18 @@ class PanelPass {
   bool batch(int t, const Order& order, const Turn& turn, const Rule<T>& rule, double& loss) {
     Seat& seat = seats_[t];
     const int64_t end = order.end(turn.first);
-    const bool steps = rule.step != Step::gradient, summed = steps && (clips_ || end - turn.first > CHUNK);
+    const bool steps = rule.step != Step::gradient, summed = steps && (clips_ || doubles() || end - turn.first > CHUNK);
     Rule<T> now = rule;
     if (summed) now.step = Step::gradient;
     for (Batch chunk = order.at(turn.first); chunk.first < end; chunk = order.after(chunk)) {
       const Batch next = steps && fetches_ ? order.after(chunk) : Batch{};
-      if (!run(seat, chunk, turn, 1. / (end - turn.first), now, steps, next, loss)) return false;
+      const double scale = 1. / (end - turn.first);
+      if (doubles()) {
+        if (!run(seat, chunk, turn, scale / 2, now, steps, false, {}, loss)) return false;
+        if (!run(seat, chunk, turn, scale / 2, now, steps, true, next, loss)) return false;
+      } else if (!run(seat, chunk, turn, scale, now, steps, false, next, loss)) {
+        return false;
+      }
     }
     if (summed) {
       now = rule;
@@ -192,19 +199,21 @@ class PanelPass {
     Parameters<T> own;
   };
 
+  // `displaced`: (100) the rows that went through just now, each of them moved.
   bool run(Seat& seat, const Batch& rows_of, const Turn& turn, double scale, const Rule<T>& rule, bool judge,
-           const Batch& next, double& loss) {
+           bool displaced, const Batch& next, double& loss) {
     const unsigned pass = seat.passes++;
     const int64_t rows = rows_of.rows;
     const auto &values = seat.values[pass % 2], &slopes = seat.slopes[pass % 2];
     const Range inputs = seat.inputs[0];
-    if (distorted_) {  // by all together; what the layers meet for keeps this memory until all have gathered
+    if (distorted_ && !displaced) {  // by all together, who keep it until all have gathered: the layers meet later
       const auto [begin, end] = share(rows, seat.t, threads_);
       for (int64_t i = begin; i < end; i++)
         distorter_->distort(data_.x, rows_of.row(i), turn.epoch, seat.image, distorted_ + i * data_.x.columns);
       meeting.barrier.wait(seat.t);
     }
     kernels_.gather(seat.x, distorted_ ? Batch{nullptr, 0, rows} : rows_of, values[0] + inputs.begin * rows);
+    if (displaced) kernels_.displace(rows * net_.padded(data_.x.columns), T(settings_.adversarial), slope_, values[0]);
     drop(0, turn, rows_of, {lines(inputs.begin), lines(inputs.end)}, values[0], nullptr);
     const Range judged = judged_rows(seat, rows);
     const Batch labelled = rows_of.part(judged.begin, judged.end);
@@ -237,7 +246,7 @@ class PanelPass {
     // Each thread adds up all rows: cheaper than waiting for one that does, and all see a divergence before they step.
     double sum = 0;
     for (int64_t i = 0; i < rows; i++) sum += seat.row_loss[i];
-    loss += sum;
+    loss += doubles() ? sum / 2 : sum;
     if (judge && !std::isfinite(sum)) {
       if (seat.t == 0) meeting.diverge();
       return false;
@@ -262,9 +271,18 @@ class PanelPass {
           kernels_.apply(layer, parameters_of(seat, l), seat.inputs[l], seat.lines[l], rule);
       }
     }
+    if (doubles() && !displaced) {  // ∂ε/∂x, by all together
+      meeting.barrier.wait(seat.t);
+      const auto [begin, end] = share(lines(net_.layers[0].in), seat.t, threads_);
+      kernels_.backward(layer_of(seat, 0), parameters_of(seat, 0).theta, depth_ > 1 ? seat.deltas[0] : values[1], rows,
+                        {begin, end}, Activation::identity, values[0], nullptr, seat.scratch, slope_);
+      meeting.barrier.wait(seat.t);
+    }
     return true;
   }
 
+  // (100) whether rows go through twice
+  bool doubles() const { return settings_.adversarial > 0; }
   // (67) what enters layer l, and its slopes
   bool drops(int l) const { return !settings_.dropout.empty() && settings_.dropout[l] > 0; }
   void drop(int l, const Turn& turn, const Batch& chunk, Range lines, T* Y, T* slope) const {
@@ -301,7 +319,8 @@ class PanelPass {
   // Whether two threads gain by sharing a first layer by its inputs: each then makes all of its deltas, which is to be little.
   static bool gains_by_inputs(const Network& net, const Settings& s) {
     const Layer& first = net.layers[0];
-    if (std::isfinite(s.clip) || std::isfinite(s.max_norm) || first.starts) return false;  // they want whole units
+    if (std::isfinite(s.clip) || std::isfinite(s.max_norm) || s.adversarial > 0 || first.starts)
+      return false;  // they want whole units, or whole rows
     const int64_t next = net.layers.size() > 1 ? net.layers[1].out : 0;
     return first.in_halves() && !first.narrow && 8 * next <= first.in;
   }
@@ -348,6 +367,7 @@ class PanelPass {
   Memory memory_;
   std::optional<Distorter<T>> distorter_;
   T* distorted_ = nullptr;  // the rows of a chunk
+  T* slope_ = nullptr;      // ∂ε/∂x of a chunk
   Parameters<T> m_;
   std::vector<std::array<std::array<T*, 2>, 2>>
       sums_;                 // of the two halves of the inputs, in two places that take turns

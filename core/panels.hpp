@@ -135,11 +135,12 @@ void forward_narrow(const Layer& layer, const T* packed, const T* A, int64_t row
   }
 }
 
-// The inputs that lead to a panel's units: of an embedding those of the units' columns, from a whole panel of inputs on.
+// The inputs that lead to a panel's units, of those asked for: of an embedding those of the units' columns, from a whole
+// panel of inputs on.
 template <class T>
-CHAINRULE_INLINE Range inputs_of(const Layer& layer, int64_t panel) {
+CHAINRULE_INLINE Range inputs_of(const Layer& layer, int64_t panel, Range inputs) {
   constexpr int W = WIDTH<T>;
-  if (!layer.starts) return {0, layer.in};
+  if (!layer.starts) return inputs;
   const int64_t first = panel * W / layer.each, last = (least((panel + 1) * W, layer.out) - 1) / layer.each;
   return {layer.starts[first] / W * W, layer.starts[last + 1]};
 }
@@ -167,7 +168,7 @@ void forward(const Layer& layer, const T* packed, const T* A, int64_t rows, Rang
   if (!layer.starts) multiply({0, layer.in}, mine);
   else
     each_panel(mine, [&](int64_t panel, int64_t from, int64_t to) {
-      multiply(inputs_of<T>(layer, panel), {panel * PANEL + from, panel * PANEL + to});
+      multiply(inputs_of<T>(layer, panel, {0, layer.in}), {panel * PANEL + from, panel * PANEL + to});
     });
   activate_panels(act, rows, mine, Y, slope);
 }
@@ -213,6 +214,17 @@ void drop(const Mask& mask, T scale, int64_t units, int64_t first_row, int64_t r
         if (slope) keep(slope + at);
       }
   });
+}
+
+// ---- (100): adversarial training ------------------------------------------------------------------------------------------
+
+template <class T>
+void displace(int64_t n, T size, const T* S, T* A) {
+  for (int64_t i = 0; i < n; i += LANES<T>) {
+    const Vec<T> s = load(S + i);
+    const Vec<T> up = (Vec<T>)((s > 0) & (Bits<T>)splat(size)), down = (Vec<T>)((s < 0) & (Bits<T>)splat(size));
+    store<T>(A + i, load(A + i) + (up - down));
+  }
 }
 
 // ---- the output layer's rows as columns ----------------------------------------------------------------------------------
@@ -432,7 +444,7 @@ void update(const Layer& layer, const Parameters<T>& m, const T* A, const T* dP,
   each_panel(vectors, [&](int64_t panel, int64_t from, int64_t to) {
     const T* D = dP + panel * rows * W + from * L;
     const int64_t weights = layer.packed + panel * layer.in * W + from * L, n = (to - from) * L;
-    const Range some = layer.starts ? inputs_of<T>(layer, panel) : inputs;
+    const Range some = inputs_of<T>(layer, panel, inputs);
     if (to - from == 1)
       plain ? update_panel<1, true>(layer, A, D, rows, rule, m, weights, some, fetches, ahead)
             : update_panel<1, false>(layer, A, D, rows, rule, m, weights, some, fetches, ahead);
@@ -462,7 +474,7 @@ CHAINRULE_INLINE void each_run(const Layer& layer, Range inputs, Range lines, co
     return f(false, layer.bias, 1, W);
   }
   each_panel(vectors, [&](int64_t panel, int64_t from, int64_t to) INLINE_LAMBDA {
-    const Range some = layer.starts ? inputs_of<T>(layer, panel) : inputs;
+    const Range some = inputs_of<T>(layer, panel, inputs);
     f(true, layer.packed + (panel * layer.in + some.begin) * W + from * L, some.end - some.begin, (to - from) * L);
     if (inputs.begin == 0) f(false, layer.bias + panel * W + from * L, 1, (to - from) * L);
   });
@@ -484,7 +496,7 @@ template <class T>
 void separate(const Layer& layer, T* gradient, Range lines) {
   constexpr int L = LANES<T>, W = WIDTH<T>;
   each_panel(vectors_of<T>(lines, layer.out), [&](int64_t panel, int64_t from, int64_t to) {
-    const Range some = inputs_of<T>(layer, panel);
+    const Range some = inputs_of<T>(layer, panel, {0, layer.in});
     for (int64_t v = from; v < to; v++) {
       const int64_t unit = panel * W + v * L;
       Bits<T> column;  // of each unit

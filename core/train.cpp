@@ -117,7 +117,7 @@ void with_pass(const Kernels<T>& kernels, const Network& net, const T* theta, co
     f(pass, used);
   };
   const int in_panels = PanelPass<T>::worthwhile(net, settings, rows, threads);
-  const bool panels = settings.images || !settings.monotone.empty() || net.layers[0].starts;
+  const bool panels = settings.images || settings.adversarial > 0 || !settings.monotone.empty() || net.layers[0].starts;
   const int in_columns = panels ? 0 : ColumnPass<T>::worthwhile(net, settings, rows, threads, in_panels);
   if (in_columns) with(static_cast<ColumnPass<T>*>(nullptr), in_columns);
   else with(static_cast<PanelPass<T>*>(nullptr), in_panels);
@@ -131,8 +131,8 @@ bool every_thread() { return all_threads; }
 template <class T>
 double loss_and_gradient(const InstructionSet& set, const Network& net, const T* theta, const Data<T>& data,
                          const Objective& objective, int threads, T* gradient, const Interrupted& interrupted) {
-  const Settings settings{objective, Step::gradient, data.n, 0,     0, 0,  0,  0,
-                          INFINITY,  INFINITY,       {},     false, 0, {}, {}, {}};
+  const Settings settings{objective, Step::gradient, data.n, 0,  0,  0, 0, 0, INFINITY, INFINITY, 0,
+                          {},        false,          0,      {}, {}, {}};
   double value = 0;
   with_pass(kernels_of<T>(set), net, theta, State<T>{}, data, settings, threads, interrupted,
             [&](auto& pass, int used) { value = loss_and_gradient(pass, {nullptr, data.n, data.n}, used, gradient); });

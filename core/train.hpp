@@ -39,7 +39,7 @@ struct Settings {
   Objective objective;
   Step step;
   int64_t batch_size;
-  double momentum, beta1, beta2, epsilon, weight_decay, clip, max_norm;
+  double momentum, beta1, beta2, epsilon, weight_decay, clip, max_norm, adversarial;
   std::vector<double> dropout;  // of what enters each layer; empty: none
   bool shuffle;
   uint64_t seed;

@@ -111,11 +111,12 @@ STEPS = {
     "clip": {"solver": "sgd", "learning_rate": 0.02, "clip": 0.3},
     "max-norm": {"solver": "sgd", "learning_rate": 0.02, "max_norm": 0.8},
     "dropout": {"solver": "sgd", "learning_rate": 0.02, "dropout": [0.2, 0.5]},
+    "adversarial": {"solver": "sgd", "learning_rate": 0.02, "adversarial": 0.1},
     "cosine": {"solver": "momentum", "learning_rate": 0.002, "schedule": "cosine"},
     "one cycle": {"solver": "adam", "learning_rate": 0.01, "schedule": "onecycle"},
     "all at once": {
         "solver": "adamw", "learning_rate": 0.01, "schedule": "step", "drop_period": 1, "clip": 0.3, "max_norm": 0.8,
-        "dropout": 0.3,
+        "dropout": 0.3, "adversarial": 0.1,
     },
 }  # fmt: skip
 
@@ -169,6 +170,20 @@ def test_dropout_and_norms_of_ragged_sizes(width, native):
         assert_close(fast.parameters, slow.parameters, "float64")
 
 
+@pytest.mark.parametrize("width", [1, 2, 15, 17, 40, 300])
+def test_adversarial_training_of_ragged_sizes(width, native):
+    """(100) On threads; of networks that have the rows of a batch in panels, columns, halves and chunks without it."""
+    for sizes in ([width, 3], [width, 1], [width, 5, 3], [3, width, 2], [5, width, 30, 4]):
+        for threads, how in ((1, {"dropout": [0.2] + [0.3] * (len(sizes) - 2)}), (2, {"solver": "adam"}),
+                             (2, {"clip": 0.2, "max_norm": 0.5})):  # fmt: skip
+            fast, slow = pair(sizes, "float64", activation="tanh", output="identity")
+            X, L = problem(sizes, 310, "float64")
+            for net in (fast, slow):
+                chainrule.train(net, X, L, batch_size=300, epochs=2, learning_rate=0.01, n_threads=threads,
+                                adversarial=0.05, **how)  # fmt: skip
+            assert_close(fast.parameters, slow.parameters, "float64")
+
+
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("columns", [[5], [1, 1, 1], [3, 17, 1, 40], [1, 33, 33, 2, 33, 300, 1, 70]], ids=str)
 def test_embedding_of_ragged_columns(columns, dtype, native):
@@ -179,6 +194,7 @@ def test_embedding_of_ragged_columns(columns, dtype, native):
         (3, 40, 2, {"solver": "adamw", "dropout": [0.2, 0.0, 0.3], "l2": 0.01}),
         (9, 300, 2, {"solver": "momentum"}),
         (5, 30, 2, {"solver": "rmsprop", "clip": 0.1, "max_norm": 0.8}),
+        (5, 30, 2, {"solver": "adam", "adversarial": 0.1}),
         (4, 40, 1, {"solver": "rprop", "learning_rate": 0.001}),
     ):
         sizes = [len(of), each * len(columns), 11, 2]
@@ -436,6 +452,19 @@ RECIPES = {
         "identity",
         "half_squared_error",
     ),
+    "moved": (
+        [99, 40, 18, 3],
+        {
+            "solver": "adamw",
+            "batch_size": 13,
+            "augment": chainrule.Augmentation(shape=(11, 9)),
+            "dropout": [0.1, 0.2, 0.3],
+            "adversarial": 0.1,
+        },
+        "gelu",
+        "softmax",
+        "cross_entropy",
+    ),
     "wide": ([6, 270, 12], {"batch_size": 7, "learning_rate": 0.01}, "tanh", "identity", "half_squared_error"),
 }
 
@@ -508,6 +537,7 @@ GOLDEN = {
     "distorted": ("aea31ac27aedc82b", "8393b28cdcc20c28"),
     "signs kept": ("bc9a78f3572062e3", "542c9fa02cb9a92e"),
     "embedded": ("035495e29e7d4b2d", "363b508aecec34de"),
+    "moved": ("4fc71ba6d18e3827", "8228f6a0d127351b"),
     "wide": ("01e5ceadf33b94d7", "a45d96e69fb28d66"),
 }
 
@@ -1134,7 +1164,8 @@ def test_a_step_allocates_nothing(native, tmp_path):
         X, L = rng.random((1000, 20), dtype="f"), rng.random((1000, 3), dtype="f")
         theta = np.zeros(20 * 30 + 30 + 30 * 3 + 3, "f")
         def calls(epochs, threads, batch):
-            more = dict(clip=0.5, max_norm=2.0, dropout=(0.1, 0.5)) if batch != 600 else {}  # these want panels
+            more = dict(clip=0.5, max_norm=2.0, adversarial=0.1, dropout=(0.1, 0.5))  # these want panels
+            more = more if batch != 600 else {}
             settings = Settings(Objective(l2=0.01), "adam", batch, **more)
             state, rates = State.start("adam", theta, 0.1), np.array([0.1])
             before = count()

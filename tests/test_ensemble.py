@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import time
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -104,7 +105,7 @@ def test_what_is_given_is_honoured():
     assert max(h.epochs for h in [model.history_]) <= 20
     assert {len(m.network.layers) for m in model.ensemble_.members} == {3}
     for change in ({"alpha": 1.0}, {"dropout": 0.2}, {"weight_decay": 0.1}, {"clip": 1.0}, {"max_norm": 1.0},
-                   {"batch_size": 16}, {"learning_rate_init": 0.001}, {"loss": "huber"}):  # fmt: skip
+                   {"adversarial": 0.1}, {"batch_size": 16}, {"learning_rate_init": 0.001}, {"loss": "huber"}):  # fmt: skip
         other = Regressor(max_iter=5, random_state=0, **change).fit(X, y)
         assert not any("bayesian" in c["recipe"] for c in other.choice_), change
     two = Regressor(ensemble=2, max_iter=5, random_state=0).fit(X, y)
@@ -331,6 +332,32 @@ def test_divergence_is_tried_again_with_smaller_steps(rng, monkeypatch):
     with pytest.raises(FloatingPointError, match="no network learned anything finite"):
         Regressor(learning_rate_init=1.0, **how).fit(X, y)
     assert min(rates[-4:]) == 1.0, "what the user has settled stays"
+
+
+def test_saturated_networks_are_tried_again_with_smaller_steps_and_said(rng, monkeypatch):
+    """The first layer's relus are all put far below 0, as too large a step does it; what is settled of the steps stays."""
+    X = rng.normal(size=(300, 2))
+    y = np.abs(X[:, 0])
+    fit_member = Learner.fit_member
+    rates = []
+
+    def dying(self, recipe, fold, number, threads=1):
+        made = fit_member(self, recipe, fold, number, threads)
+        if recipe.solver == "adamw" and recipe.hidden:
+            rates.append(recipe.learning_rate)
+            if recipe.learning_rate > 0.005:
+                made.network.layers[0].bias[:] = -1000
+        return made
+
+    monkeypatch.setattr(Learner, "fit_member", dying)
+    how = {"activation": "relu", "random_state": 0, "n_threads": 1, "ensemble": 2, "max_iter": 30}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Regressor(**how).fit(X, y)
+    assert min(rates) == pytest.approx(max(rates) / 10)
+    monkeypatch.undo()
+    with pytest.warns(ConvergenceWarning, match="of the 128 units of hidden layer . answer the same .* Leave activation"):
+        Regressor(learning_rate_init=3.0, **how | {"activation": "tanh"}).fit(X, y)
 
 
 def test_networks_worse_than_a_linear_model_are_said(rng):

@@ -496,7 +496,7 @@ def test_regularisers_regularise():
     assert by_heart.score(X, y) == 1
     surest = np.abs(by_heart.predict_proba(X) - 0.5).mean()
     for change in ({"dropout": 0.8}, {"dropout": [0.5, 0.0]}, {"weight_decay": 10.0}, {"max_norm": 0.1},
-                   {"label_smoothing": 0.5}):  # fmt: skip
+                   {"label_smoothing": 0.5}, {"adversarial": 1.0}):  # fmt: skip
         model = Classifier(**settings, **change).fit(X, y)
         assert np.abs(model.predict_proba(X) - 0.5).mean() < 0.9 * surest, change
 
@@ -504,7 +504,8 @@ def test_regularisers_regularise():
 def test_new_parameters_are_cloned_and_pickled():
     X, y = load_diabetes(return_X_y=True)
     model = Regressor((6, 5), activation=("tanh", "relu"), solver="adamw", loss="gaussian", dropout=(0.1, 0.2, 0.0), clip=1.0,
-                      max_norm=2.0, weight_decay=0.1, learning_rate="cosine", max_iter=3, random_state=0)  # fmt: skip
+                      max_norm=2.0, adversarial=0.01, weight_decay=0.1, learning_rate="cosine", max_iter=3,
+                      random_state=0)  # fmt: skip
     again = pickle.loads(pickle.dumps(clone(model).fit(X, y)))
     assert again.get_params() == model.get_params()
     assert again.history_.hash == model.fit(X, y).history_.hash
@@ -558,6 +559,8 @@ TINY = np.random.default_rng(0).random((40, 3))
         ({"dtype": "f"}, "dtype must be one of"),
         ({"dropout": 1}, "dropout must be a finite number, 0 or more, below 1; got 1"),
         ({"dropout": (0.1,)}, "dropout must be one number, .* each of the 2 layers"),
+        ({"adversarial": "x"}, "adversarial must be a finite number, 0 or more"),
+        ({"solver": "bayesian", "adversarial": 0.1}, "adversarial is of the solvers"),
         ({"weight_decay": -1}, "weight_decay must be a finite number, 0 or more"),
         ({"clip": 0}, "clip must be a finite number, above 0"),
         ({"max_norm": "x"}, "max_norm must be a finite number, above 0"),

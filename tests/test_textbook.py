@@ -267,6 +267,28 @@ def test_dropout_by_hand(engine, rows):
     np.testing.assert_allclose(net.parameters, np.concatenate([V.ravel(), v, U.ravel(), u]), rtol=1e-12, atol=1e-15)
 
 
+@pytest.mark.parametrize("rows_a_batch", [2, 5])
+def test_adversarial_training_by_hand(rows_a_batch, engine, rows):
+    """(100) from the Jacobian ∂z/∂x, which is made forward: each input moves to where its row's loss rises."""
+    X, L = rows
+    net = chainrule.Network([3, 4, 2], "tanh", "identity", seed=2, dtype="float64", engine=engine.name)
+    by_hand = chainrule.Network([3, 4, 2], "tanh", "identity", seed=2, dtype="float64", engine=engine.name)
+    history = chainrule.train(
+        net, X, L, epochs=1, batch_size=rows_a_batch, shuffle=False, learning_rate=0.1, adversarial=0.3
+    )
+    losses = []
+    for first in range(0, len(X), rows_a_batch):
+        x, l = X[first : first + rows_a_batch], L[first : first + rows_a_batch]
+        slope = np.einsum("nk,nkd->nd", by_hand.predict(x) - l, by_hand.jacobian(x))
+        assert slope.all()
+        (e, g), (e_moved, g_moved) = (by_hand.loss_and_gradient(at, l) for at in (x, x + 0.3 * np.sign(slope)))
+        assert e_moved > e
+        by_hand.parameters -= 0.1 * (g + g_moved) / 2
+        losses.append(len(x) * (e + e_moved) / 2)
+    np.testing.assert_allclose(net.parameters, by_hand.parameters, rtol=1e-12, atol=1e-15)
+    assert history.loss[0] == pytest.approx(sum(losses) / len(X), rel=1e-12)
+
+
 def test_what_dropout_keeps():
     """The share of 1 − p, other values in every batch, layer and epoch; and the very numbers, computed one by one."""
     keep = generator.kept(3, 5, 7, 100_000, 0.3)

@@ -456,6 +456,8 @@ def test_different_activation_in_each_layer(engine):
         ({"dropout": [0.5]}, "dropout must be one number, .* each of the 2 layers, the input first; got 1"),
         ({"dropout": [0.5, -0.1]}, "dropout must be a finite number, 0 or more, below 1; got -0.1"),
         ({"dropout": None}, "dropout must be"),
+        ({"adversarial": -0.1}, "adversarial must be a finite number, 0 or more; got -0.1"),
+        ({"solver": "lbfgs", "adversarial": 0.1}, "adversarial is of the solvers that step .*: leave adversarial out"),
         ({"drop_factor": 0}, "drop_factor must be a finite number, above 0, 1 or less"),
         ({"drop_period": 0}, "drop_period must be a whole number of 1"),
         ({"beta2": 1.0}, "beta2 must be"),

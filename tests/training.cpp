@@ -213,6 +213,7 @@ static std::string trained(const InstructionSet& set) {
       number("weight_decay"),
       number("clip"),
       number("max_norm"),
+      number("adversarial"),
       numbers("dropout"),
       number("shuffle") != 0,
       std::strtoull(given["seed"].c_str(), nullptr, 10),

@@ -1,6 +1,7 @@
-"""What is to be said against a network that a named solver has trained, judged by the rows that it learned from.
+"""What is to be said against a network that has been trained.
 
-solver="auto" judges by other rows, and tries otherwise (learner.py); what the user has named is kept, and said.
+One that a named solver has trained is judged by the rows that it learned from, is kept, and what is wrong is said.
+solver="auto" judges by other rows, and tries otherwise (learner.py).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from chainrule.recipes import SMALL, Problem
 from chainrule.trials import Doubles, mean_loss
 
 LOOKED_AT, FORWARD = 10_000, 300  # rows of which losses are taken, and hidden values
-GAIN = 0.01  # of a constant answer's loss: what is to be gained by learning, and what a linear model may be better by
+CLEARLY = 0.01  # of a constant answer's loss: what learning is to gain, and what a linear model may be better by
 COLUMNS = 300  # a table of more is not compared with a linear model: it would take long
 IDLE = 0.5  # of the units of a layer
 STILL = 1e-4  # of an output's range that counts as none
@@ -29,20 +30,16 @@ def complaints(network: Network, problem: Problem, rows: Array, labels: Floats, 
     constant = np.repeat(problem.constant(labels, weight), len(rows), axis=0)
     bar = mean_loss(problem, constant, labels, weight)
     own = mean_loss(problem, network.predict(rows).astype(np.float64), labels, weight)
-    if not own < bar - GAIN * abs(bar) and abs(bar) > SMALL:
+    if not own < bar - CLEARLY * abs(bar) and abs(bar) > SMALL:
         found.append(
             f"the network learned nothing: on its own rows the mean loss is {own:.4g}, that of a constant answer {bar:.4g}"
         )
-    elif (linear := _linear(problem, rows, labels, weight)) is not None and own > linear + GAIN * abs(bar):
+    elif (linear := _linear(problem, rows, labels, weight)) is not None and own > linear + CLEARLY * abs(bar):
         found.append(
             f"the network is worse than a linear model: on its own rows the mean loss is {own:.4g}, a linear model's "
             f"{linear:.4g}"
         )
-    for k, idle, units in _idle(network, rows[:: -(-len(rows) // FORWARD)]):
-        found.append(
-            f"{idle} of the {units} units of hidden layer {k} answer the same for every row: they are saturated, or 0"
-        )
-    return found
+    return found + idle(network, rows)
 
 
 def _linear(problem: Problem, rows: Array, labels: Floats, weight: Doubles | None) -> float | None:
@@ -55,13 +52,17 @@ def _linear(problem: Problem, rows: Array, labels: Floats, weight: Doubles | Non
     return mean_loss(problem, A @ solution, labels, weight)
 
 
-def _idle(network: Network, rows: Array) -> list[tuple[int, int, int]]:
-    """Return of each hidden layer most of whose units are idle: its number, how many are, and how many there are."""
+def idle(network: Network, rows: Array) -> list[str]:
+    """Return a sentence for each hidden layer most of whose units answer the same for every row."""
+    rows = rows[:: -(-len(rows) // FORWARD)]
     m = network.parameters.astype(np.float64)
     _, values = reference.forward(m, network.sizes, network.activations, reference.rows(rows))
     found = []
     for k, Y in enumerate(values[1:-1], start=1):
         still = int((np.ptp(Y, axis=0) <= STILL * np.maximum(np.abs(Y).max(axis=0), 1)).sum())
         if still > IDLE * Y.shape[1] and len(Y) > 1:
-            found.append((k, still, Y.shape[1]))
+            found.append(
+                f"{still} of the {Y.shape[1]} units of hidden layer {k} answer the same for every row: they are saturated, "
+                f"or 0"
+            )
     return found

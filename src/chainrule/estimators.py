@@ -133,7 +133,11 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         Of the cross-entropies: this share of each label is spread over all classes.
     dropout : float or sequence of float, default "auto"
         Share of the values that each step sets to 0, of each hidden layer; or one for what enters each layer, the input
-        first. Not of lbfgs, nor are the next four.
+        first. Not of second-order solvers, nor are the next six.
+    adversarial : float, default 0
+        Learn, beside each row, from the row with every input moved by so much, up or down, as it makes its loss larger: the
+        answer is to hold nearby. In deviations of a column where X is standardised, of images in grey levels 0..1: 0.1 helps
+        where there is nothing to distort. It takes some 2.3 times as long.
     augment : Augmentation or None, default "auto"
         How images are distorted before they enter, each time anew; None: not at all. By auto what a short trial shows to
         help; nothing where a solver is named.
@@ -200,6 +204,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
     quantile: float = 0.5
     label_smoothing: float | str = AUTO
     dropout: float | Sequence[float] | str = AUTO
+    adversarial: float = 0.0
     augment: Augmentation | str | None = AUTO
     monotonic_cst: Any = None
     weight_decay: float | None = None
@@ -324,7 +329,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             ("tol", np.inf, "[)"), ("epsilon", np.inf, "()"), ("momentum", 1, "[)"), ("beta_1", 1, "[)"),
             ("beta_2", 1, "[)"), ("validation_fraction", 1, "()"), ("delta", np.inf, "()"), ("quantile", 1, "()"),
             ("label_smoothing", 1, "[)"), ("weight_decay", np.inf, "[)"), ("clip", np.inf, "()"),
-            ("max_norm", np.inf, "()"), ("time_limit", np.inf, "()"),
+            ("max_norm", np.inf, "()"), ("time_limit", np.inf, "()"), ("adversarial", np.inf, "[)"),
         ):  # fmt: skip
             if self._given(name) or name not in (*DEFAULTS, "weight_decay", "clip", "max_norm", "time_limit"):
                 data.check_number(name, getattr(self, name), 0, top, ends)
@@ -338,7 +343,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             )
         check_alone(
             choose("solver", self.solver, (AUTO, *SOLVERS)), dropout=check_dropout(self._of("dropout"), len(hidden) + 1),
-            clip=self.clip, max_norm=self.max_norm, weight_decay=self.weight_decay,
+            adversarial=self.adversarial, clip=self.clip, max_norm=self.max_norm, weight_decay=self.weight_decay,
             augment=self.augment if self._given("augment") else None,
             monotonic_cst=self.monotonic_cst is not None,
         )  # fmt: skip
@@ -609,6 +614,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         return Problem(
             self.loss_name_, self.out_activation_, labels.shape[1], {"delta": self.delta, "quantile": self._quantile},
             self.engine, self.dtype, self.clip, self.max_norm, self._mean_weight, self.monotonic_cst is not None,
+            self.adversarial,
         )  # fmt: skip
 
     def _start(self, labels: Floats, inputs: int) -> None:
@@ -665,6 +671,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             weight_decay=self.weight_decay,
             clip=self.clip,
             max_norm=self.max_norm,
+            adversarial=self.adversarial,
             dropout=self._of("dropout"),
             augment=self._augmentation(),
             monotone=self._input_signs(),

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.data import Array, DataError
+from chainrule.diagnosis import CLEARLY, idle
 from chainrule.ensemble import SMALLEST, Pool
 from chainrule.functions import SMOOTHED
 from chainrule.images import Augmentation, candidates
@@ -47,7 +48,6 @@ from chainrule.trials import GAIN, Check, Doubles, Fold, Judge, Made, Trial, cho
 # A recipe whose loss for the m rows of the first fold is above the least by over 0.1 + 2/√m of that is not tried on others.
 BEHIND, NOISE = 0.1, 2.0
 CHANCE = 4.0  # rows' losses that the best of several is lower by, where there is nothing to learn
-WORSE = 0.01  # of a constant answer's loss: by so much at least a loss is worse than a linear model's
 
 
 @dataclass
@@ -164,7 +164,7 @@ class Learner:
             for rate in (recipe.learning_rate, recipe.learning_rate / 10):
                 with contextlib.suppress(FloatingPointError):
                     made = self.fit_member(replace(recipe, learning_rate=rate), *job[1:], threads)
-                if made is not None or "learning_rate" in self.fixed:
+                if "learning_rate" in self.fixed or (made is not None and not self.faults(recipe, made)):
                     break
             if self.report is not None:
                 self.report(f"{next(done)}/{len(jobs)}  {recipe}" + ("" if made else ": diverged"))
@@ -225,6 +225,10 @@ class Learner:
         clearly = 1 + behind(len(fold.aside) or self.own_rows)
         return ways[1] if second * clearly < first else ways[0]
 
+    def faults(self, recipe: Recipe, made: Made) -> list[str]:
+        """Return what is to be said of a network's idle units; the evidence may well have found that few are needed."""
+        return [] if recipe.bayesian or self.late() else idle(made.network, self.rows(recipe))
+
     def loss_of_constant(self, folds: list[Fold], loss_of: Judge) -> float:
         """Return the loss of answers that do not look at the inputs."""
         answers = []
@@ -244,7 +248,7 @@ class Learner:
                 f"constant answer {constant:.4g}. Look whether the rows of X and y belong together, or get more of them, or "
                 f"other columns"
             )
-        elif loss - linear > WORSE * abs(constant):
+        elif loss - linear > CLEARLY * abs(constant):
             self.warnings.append(
                 f"the networks are worse than a linear model: on rows not learned from their mean loss is {loss:.4g}, "
                 f"its own {linear:.4g}. Leave hidden_layer_sizes, and what else was settled, to auto"
@@ -355,7 +359,7 @@ def learn(
     constant = learner.loss_of_constant(ran, loss_of)
     straight = min((t.loss for t in bars if t.recipe in plain and len(t.folds) == len(ran)), default=np.inf)
     best = min((t.loss for t in trials if t.recipe not in plain and len(t.folds) == len(ran)), default=np.inf)
-    if not learner.late() and (best >= constant or best - straight > WORSE * abs(constant)):
+    if not learner.late() and (best >= constant or best - straight > CLEARLY * abs(constant)):
         trials += learner.cross_fit(others(recipes, learner.fixed), folds, loss_of)
     for trial in trials:
         trial.settle(loss_of)
@@ -363,4 +367,9 @@ def learn(
         trials, loss_of, Pool(learner.problem.output if learner.problem.loss in SMOOTHED else "")
     )
     learner.compare(loss, constant, straight)
+    faults = [
+        fault for trial in trials if trial.share for made in trial.made for fault in learner.faults(trial.recipe, made)
+    ]
+    if faults:
+        learner.warnings.append(f"{faults[0]}. Leave activation, learning_rate_init and alpha to auto, or scale X")
     return trials, pool

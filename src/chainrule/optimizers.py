@@ -107,6 +107,7 @@ class Settings:
     weight_decay: float = 0.0  # decoupled, of the weights only (62)
     clip: float = np.inf  # of the norm of the gradient, the penalty not counted (65)
     max_norm: float = np.inf  # of each hidden unit's incoming weights, the bias not counted, after each step (66)
+    adversarial: float = 0.0  # how far each input is moved against the fit (100)
     dropout: tuple[float, ...] = ()  # of what enters each layer (input, hidden 1, ...); empty: none (67)
     shuffle: bool = True
     seed: int = 0
@@ -130,6 +131,7 @@ def settings(
     weight_decay: float | None,
     clip: float | None,
     max_norm: float | None,
+    adversarial: float,
     dropout: float | Sequence[float],
     shuffle: bool,
     seed: int,
@@ -139,12 +141,14 @@ def settings(
 ) -> Settings:
     """Return the settings of a solver for so many rows and layers, each argument checked."""
     dropped = check_dropout(dropout, depth)
+    adversarial = check_number("adversarial", adversarial, 0, np.inf, "[)")
     momentum = check_number("momentum", momentum, 0, 1, "[)")
     step = step_of(solver, momentum, check_flag("nesterov", nesterov))
     size = rows if solver in FULL_BATCH else check_integer("batch_size", batch_size, 1, 2**62)
     check_alone(
         solver,
         dropout=dropped,
+        adversarial=adversarial,
         clip=clip,
         max_norm=max_norm,
         weight_decay=weight_decay,
@@ -164,6 +168,7 @@ def settings(
         else check_number("weight_decay", weight_decay, 0, np.inf, "[)"),
         clip=np.inf if clip is None else check_number("clip", clip, 0, np.inf, "()"),
         max_norm=np.inf if max_norm is None else check_number("max_norm", max_norm, 0, np.inf, "()"),
+        adversarial=adversarial,
         dropout=dropped,
         shuffle=check_flag("shuffle", shuffle) and size < rows,  # one batch has all rows in any order
         seed=check_integer("seed", seed, 0, 2**64 - 1),

@@ -97,11 +97,12 @@ class Problem:
     max_norm: float | None = None
     mean_weight: float = 1.0  # of the rows: the penalty is shared by weight
     monotone: bool = False
+    adversarial: float = 0.0
 
     @property
     def squares(self) -> bool:
         """Whether it is least squares, which the bayesian solver needs."""
-        alone = self.clip is None and self.max_norm is None and not self.monotone
+        alone = self.clip is None and self.max_norm is None and not self.monotone and not self.adversarial
         return self.loss == "half_squared_error" and self.output != "softmax" and alone
 
     def network(self, recipe: Recipe, inputs: int, columns: int, seed: int) -> Network:
@@ -199,6 +200,7 @@ class Problem:
             schedule=recipe.schedule,
             clip=self.clip,
             max_norm=self.max_norm,
+            adversarial=self.adversarial,
             sample_weight=weight,
             seed=seed,
             callback=callback,

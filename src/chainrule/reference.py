@@ -123,8 +123,8 @@ def back_propagate(
     objective: Objective,
     w: Array,
     masks: Masks | None = None,
-) -> tuple[float, Array]:
-    """ε of a batch and ∂ε/∂m, flat like m, both without the penalty."""
+) -> tuple[float, Array, Array]:
+    """ε of a batch, ∂ε/∂m, flat like m, both without the penalty, and ∂ε/∂x, (n, d), but for a mask's factors."""
     n = len(A)
     gradient = np.empty_like(m)
     l = objective.smooth(l)
@@ -136,12 +136,12 @@ def back_propagate(
         (W, _), (dW, db) = parameters[k], gradients[k]
         db[:] = dP.sum(axis=0)  # (34)        ∂ε/∂b = ∂ε/∂p
         dW[:] = dP.T @ Y[k]  # (35), (40)  ∂ε/∂W = ∂ε/∂p ⊗ y
+        dY = dP @ W  # (36)        ∂ε/∂y = Wᵀ ∂ε/∂p
         if k > 0:
-            dY = dP @ W  # (36)        ∂ε/∂y = Wᵀ ∂ε/∂p
             if masks:
                 dY = dY * masks[k]  # (67)
             dP = dY * ACTIVATIONS[activations[k - 1]].derivative(P[k - 1])  # (37)  ∂ε/∂p = ∂ε/∂y ⊙ σ′(p)
-    return value, gradient
+    return value, gradient, dY
 
 
 @quietly
@@ -158,7 +158,7 @@ def loss_and_gradient(
     """ε = mean over rows of weight · ε_row, plus ½ λ |W|², and ∂ε/∂m, flat like m."""
     m, A = theta.astype(np.float64), rows(X)
     w = _weights(weight, len(A))
-    value, gradient = back_propagate(m, sizes, activations, A, L.astype(np.float64), objective, w)
+    value, gradient, _ = back_propagate(m, sizes, activations, A, L.astype(np.float64), objective, w)
     add_decay(gradient, m, sizes, objective.l2)
     return value + penalty(m, sizes, objective.l2), gradient.astype(theta.dtype)
 
@@ -240,7 +240,13 @@ def run_epochs(
                 if settings.augment is not None:
                     for place, row in enumerate(batch):
                         entering[place] = distorted(A[row], settings.augment, settings.seed, epoch, int(row))
-                e, g = back_propagate(m, sizes, activations, entering, l[batch], objective, w[batch], masks)
+                e, g, dX = back_propagate(m, sizes, activations, entering, l[batch], objective, w[batch], masks)
+                if settings.adversarial:
+                    moved = entering + settings.adversarial * np.sign(dX)  # (100)
+                    e_moved, g_moved, _ = back_propagate(
+                        m, sizes, activations, moved, l[batch], objective, w[batch], masks
+                    )
+                    e, g = (e + e_moved) / 2, (g + g_moved) / 2  # (100)
                 if not np.isfinite(e):
                     ending = "diverged"
                     return losses, ending
