@@ -76,6 +76,16 @@ def form(bins: int, waves: int, units: int):
     return make
 
 
+def adversarial(size: float):
+    def make():
+        from chainrule import recipes
+
+        train = recipes.train
+        recipes.train = lambda *a, **k: train(*a, **k | ({} if k["solver"] == "bayesian" else {"adversarial": size}))
+
+    return make
+
+
 def without(what: str):
     def make():
         from chainrule import ensemble, estimators, learner
@@ -142,6 +152,7 @@ REGRESSIONS = {
     "no weight decay": recipe(weight_decay=0.0),
     "weight decay 0.1": recipe(weight_decay=0.1),
     "dropout 0.1": recipe(dropout=lambda r: (0.0, 0.0, *(0.1,) * len(r.hidden))),
+    "adversarial 0.03": adversarial(0.03),
     "two thirds of the epochs": recipe(epochs=lambda r: max(3, 2 * r.epochs // 3)),
     "twice the epochs": recipe(epochs=lambda r: 2 * r.epochs),
     "no networks by the evidence": without("evidence"),
@@ -161,6 +172,7 @@ CLASSES = {
     "weight decay 3": recipe(weight_decay=3.0),
     "no label smoothing": recipe(label_smoothing=0.0),
     "label smoothing 0.1": recipe(label_smoothing=0.1),
+    "adversarial 0.05": adversarial(0.05),
     "dropout 0.2": recipe(dropout=lambda r: (0.0, 0.0, *(0.2,) * len(r.hidden))),
     "no gentle networks": without("gentle"),
     "probabilities averaged": without("logarithms"),

@@ -25,7 +25,7 @@ from chainrule.learner import Learner
 from chainrule.recipes import Problem, Recipe, by_batches, by_evidence
 from chainrule.tables import read_table
 from chainrule.training import train
-from chainrule.trials import Fold, Trial, choose_shares, make_folds, mean_loss
+from chainrule.trials import Fold, Made, Trial, choose_shares, make_folds, mean_loss
 
 
 def smooth(n=150, seed=0):
@@ -241,6 +241,26 @@ def test_bayesian_recipes_suit_the_rows():
     assert by_evidence(100, 4, problem, {"dropout": 0.1}) == []
 
 
+@pytest.mark.parametrize(("cores", "alone"), [(1, 0), (2, 1), (3, 0), (8, 3)])
+def test_costly_trainings_leave_no_core_idle(cores, alone, monkeypatch):
+    """What of three costly ones does not come out even has all cores, before the others; the answers are in order."""
+    begun = []
+
+    def fit_member(self, recipe, fold, number, threads=1):
+        begun.append((recipe.costly, threads))
+        return Made(number, None, [])
+
+    monkeypatch.setattr(Learner, "fit_member", fit_member)
+    problem, fold = Problem("half_squared_error", "identity", 1, {}), Fold(np.arange(2), np.arange(1))
+    learner = Learner(problem, None, np.ones((3, 1)), np.ones((3, 1)), None, 0, cores)
+    costly, cheap = (Recipe("bayesian", (5,), "tanh", costly=costly) for costly in (True, False))
+    jobs = [(recipe, fold, number) for number in range(3) for recipe in (cheap, costly)]
+    assert [made.network for made in learner.all_of(jobs)] == [0, 0, 1, 1, 2, 2]
+    assert [threads for _, threads in begun[:alone]] == [cores // alone] * alone if alone else True
+    assert [threads for _, threads in begun[alone:]] == [max(1, cores // (6 - alone))] * (6 - alone)
+    assert all(is_costly for is_costly, _ in begun[:alone])
+
+
 def test_ctrl_c_on_one_thread(monkeypatch):
     """There the training itself takes it; what was not begun is not."""
     X = np.random.default_rng(0).random((60, 2))
@@ -356,7 +376,9 @@ def test_saturated_networks_are_tried_again_with_smaller_steps_and_said(rng, mon
         Regressor(**how).fit(X, y)
     assert min(rates) == pytest.approx(max(rates) / 10)
     monkeypatch.undo()
-    with pytest.warns(ConvergenceWarning, match="of the 128 units of hidden layer . answer the same .* Leave activation"):
+    with pytest.warns(
+        ConvergenceWarning, match="of the 128 units of hidden layer . answer the same .* Leave activation"
+    ):
         Regressor(learning_rate_init=3.0, **how | {"activation": "tanh"}).fit(X, y)
 
 

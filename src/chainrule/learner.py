@@ -150,11 +150,13 @@ class Learner:
         return Made(network, history, checks)
 
     def all_of(self, jobs: Sequence[tuple[Recipe, Fold, int]]) -> list[Made | None]:
-        """Train many networks, one a core; None where training diverged, or was not begun before time was up."""
-        done = iter(range(1, len(jobs) + 1))
-        threads = max(1, self.n_threads // max(len(jobs), 1))
+        """Train many networks, one a core; None where training diverged, or was not begun before time was up.
 
-        def run(job: tuple[Recipe, Fold, int]) -> Made | None:
+        Costly ones that would leave cores idle in the end are trained before the others, by all cores.
+        """
+        done = iter(range(1, len(jobs) + 1))
+
+        def run(job: tuple[Recipe, Fold, int], threads: int) -> Made | None:
             recipe, _, number = job
             if (recipe, number) in self.known:
                 return self.known.pop((recipe, number))
@@ -172,15 +174,23 @@ class Learner:
 
         for recipe, _, _ in jobs:
             self.rows(recipe)  # before threads ask for it
-        if self.n_threads == 1 or len(jobs) <= 1:
-            return [run(job) for job in jobs]
-        with ThreadPoolExecutor(min(self.n_threads, len(jobs))) as pool:
-            running = [pool.submit(run, job) for job in jobs]
-            try:
-                wait(running)
-            except KeyboardInterrupt:  # what was learned is kept
-                self.stopped.set()
-            return [future.result() for future in running]
+        costly = [job for job in jobs if job[0].costly]
+        first = costly[: len(costly) % self.n_threads]
+        trained: dict[tuple[Recipe, Fold, int], Made | None] = {}
+        rest = sorted((job for job in jobs if job not in first), key=lambda job: not job[0].costly)
+        for some in (first, rest):
+            threads = max(1, self.n_threads // max(len(some), 1))
+            if self.n_threads == 1 or len(some) <= 1:
+                trained |= {job: run(job, threads) for job in some}
+                continue
+            with ThreadPoolExecutor(min(self.n_threads, len(some))) as pool:
+                running = {job: pool.submit(run, job, threads) for job in some}
+                try:
+                    wait(running.values())
+                except KeyboardInterrupt:  # what was learned is kept
+                    self.stopped.set()
+                trained |= {job: future.result() for job, future in running.items()}
+        return [trained[job] for job in jobs]
 
     def plan(self, fold: Fold, parts: int | None, bent: bool, loss_of: Judge) -> list[Recipe]:
         """Return the recipes for what is to be learned, as short trainings on a fold have them."""
