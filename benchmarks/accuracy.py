@@ -180,7 +180,7 @@ def distorted(X, y, cores):
                     weight_decay=0.03)  # fmt: skip
 
 
-def moved(X, y, cores, epochs, hidden, seed=0, straight=False):
+def moved(X, y, cores, epochs, hidden, count=1, straight=False):
     """Distorted, and then moved against the fit; or made upright before all that, and turned and sheared less."""
     from chainrule import Augmentation
 
@@ -188,7 +188,7 @@ def moved(X, y, cores, epochs, hidden, seed=0, straight=False):
     prepare = upright if straight else lambda images: images
     answer = networks(prepare(X), y, cores, hidden, "gelu", augment=Augmentation(shift=0.75, elastic=4, **lean),
                       adversarial=0.02, epochs=epochs, learning_rate=0.001, weight_decay=0.1, label_smoothing=0.05,
-                      first=seed)  # fmt: skip
+                      count=count)  # fmt: skip
     return lambda images: answer(prepare(images))
 
 
@@ -209,15 +209,11 @@ def upright(X):
 
 def several(X, y, cores):
     """Two networks of the images as they are, two of upright ones."""
-    answers = [
-        moved(X, y, cores, epochs=200, hidden=[1500, 750], seed=seed, straight=straight)
-        for seed in range(2)
-        for straight in (False, True)
-    ]
+    answers = [moved(X, y, cores, epochs=200, hidden=[1500, 750], count=2, straight=s) for s in (False, True)]
     return lambda images: np.mean([answer(images) for answer in answers], axis=0)
 
 
-def networks(X, y, cores, hidden, activation, output="softmax", loss="cross_entropy", count=1, first=0, **how):
+def networks(X, y, cores, hidden, activation, output="softmax", loss="cross_entropy", count=1, **how):
     """Train some networks, and return what answers by the mean of their probabilities."""
     from chainrule import Network, train
 
@@ -225,7 +221,7 @@ def networks(X, y, cores, hidden, activation, output="softmax", loss="cross_entr
     if how["solver"] == "adamw":
         how = {"beta2": 0.99, **how}
     made = []
-    for seed in range(first, first + count):
+    for seed in range(count):
         network = Network([784, *hidden, 10], activation, output, seed=seed)
         train(network, X, y, loss=loss, n_threads=cores, seed=seed, **how)
         made.append(network)

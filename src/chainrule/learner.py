@@ -23,7 +23,7 @@ from chainrule.ensemble import SMALLEST, Pool
 from chainrule.functions import SMOOTHED
 from chainrule.images import Augmentation, candidates
 from chainrule.inputs import Form, Inputs
-from chainrule.network import Floats
+from chainrule.network import Floats, Network
 from chainrule.recipes import (
     FEWER,
     ONE_IN,
@@ -73,6 +73,7 @@ class Learner:
         self.encoded: dict[tuple[Form, bool], Array] = {}
         self.bent = None if self.bends is None else self.bends.apply(self.labels.astype(np.float64))
         self.known: dict[tuple[Recipe, int], Made] = {}  # trained already
+        self.idle: list[Network] = []  # whose units said the same for every row when their training ended
         self.warnings: list[str] = []  # what is to be said of what was learned
         self.own_rows = 0  # of a validation set of the user's own
 
@@ -162,12 +163,16 @@ class Learner:
                 return self.known.pop((recipe, number))
             if self.late() and number > 0:
                 return None
-            made = None
+            made, stuck = None, False
             for rate in (recipe.learning_rate, recipe.learning_rate / 10):
                 with contextlib.suppress(FloatingPointError):
-                    made = self.fit_member(replace(recipe, learning_rate=rate), *job[1:], threads)
-                if "learning_rate" in self.fixed or (made is not None and not self.faults(recipe, made)):
+                    tried = self.fit_member(replace(recipe, learning_rate=rate), *job[1:], threads)
+                    made = made if made is not None and self.late() else tried  # what is cut short is no better
+                stuck = made is not None and bool(self.faults(recipe, made.network))
+                if "learning_rate" in self.fixed or (made is not None and not stuck):
                     break
+            if made is not None and stuck:
+                self.idle.append(made.network)
             if self.report is not None:
                 self.report(f"{next(done)}/{len(jobs)}  {recipe}" + ("" if made else ": diverged"))
             return made
@@ -235,9 +240,9 @@ class Learner:
         clearly = 1 + behind(len(fold.aside) or self.own_rows)
         return ways[1] if second * clearly < first else ways[0]
 
-    def faults(self, recipe: Recipe, made: Made) -> list[str]:
+    def faults(self, recipe: Recipe, network: Network) -> list[str]:
         """Return what is to be said of a network's idle units; the evidence may well have found that few are needed."""
-        return [] if recipe.bayesian or self.late() else idle(made.network, self.rows(recipe))
+        return [] if recipe.bayesian or self.late() else idle(network, self.rows(recipe))
 
     def loss_of_constant(self, folds: list[Fold], loss_of: Judge) -> float:
         """Return the loss of answers that do not look at the inputs."""
@@ -377,8 +382,13 @@ def learn(
         trials, loss_of, Pool(learner.problem.output if learner.problem.loss in SMOOTHED else "")
     )
     learner.compare(loss, constant, straight)
+    # Asked again: it may be no more so at the best time.
     faults = [
-        fault for trial in trials if trial.share for made in trial.made for fault in learner.faults(trial.recipe, made)
+        fault
+        for trial in trials
+        for network in trial.networks
+        if trial.share and network in learner.idle
+        for fault in learner.faults(trial.recipe, network)
     ]
     if faults:
         learner.warnings.append(f"{faults[0]}. Leave activation, learning_rate_init and alpha to auto, or scale X")
