@@ -27,6 +27,7 @@ ROOT = Path(__file__).parents[1]
 KEPT, PAGE = ROOT / "build" / "defaults.json", ROOT / "docs" / "defaults.md"
 BASE = "as it is"
 LITTLE = 0.02  # is added to log losses before they are compared: some are next to 0
+SMALLEST = 1e-12  # probability
 CLEAR = 0.01  # by which an error is called better or worse
 
 
@@ -88,7 +89,7 @@ def adversarial(size: float):
 
 def without(what: str):
     def make():
-        from chainrule import ensemble, estimators, learner
+        from chainrule import ensemble, estimators, learner, recipes
 
         if what == "evidence":
             learner.by_evidence = lambda *_: []
@@ -105,8 +106,10 @@ def without(what: str):
                 lambda cls, columns, table, scaling, weight=None: center(learn(columns, table, scaling, weight), table)
             )
         elif what == "logarithms":
-            ensemble.Pool.open = lambda self, z: z.astype(np.float64)
-            ensemble.Pool.close = lambda self, q: q
+            recipes.Problem.pool = ensemble.Pool()
+            recipes.Problem.constant = lambda self, labels, weight: self.mean(labels, np.ones(labels.shape))[None]
+            loss = learner.mean_loss
+            learner.mean_loss = lambda problem, z, *of: loss(problem, np.log(np.maximum(z, SMALLEST)), *of)
 
     return make
 
@@ -191,7 +194,7 @@ def judge(part: str, table: Table) -> list[float]:
         z = Regressor(random_state=0, n_threads=1).fit(table.X, table.y).predict(table.X_other)
         return [float(np.sqrt(np.mean((z - table.y_other) ** 2)))]
     P = Classifier(random_state=0, n_threads=1).fit(table.X, table.y).predict_proba(table.X_other)
-    of_right = np.maximum(P[np.arange(len(P)), table.y_other], 1e-12)
+    of_right = np.maximum(P[np.arange(len(P)), table.y_other], SMALLEST)
     return [float(-np.log(of_right).mean()) + LITTLE, float((P.argmax(axis=1) != table.y_other).mean())]
 
 

@@ -22,7 +22,7 @@ import pytest
 
 import chainrule
 from chainrule import generator, reference
-from chainrule.functions import ACTIVATIONS, LOSSES, SMOOTHED, Objective
+from chainrule.functions import ACTIVATIONS, LOSSES, SMOOTHED, Objective, activate
 from chainrule.optimizers import Settings, State
 from conftest import NATIVE, SETS
 
@@ -292,6 +292,17 @@ def test_prediction_does_not_depend_on_the_other_rows(engine):
                 np.testing.assert_array_equal(net.predict(X[i : i + 3]), Z[i : i + 3])
         np.testing.assert_allclose(Z.sum(axis=1), 1, rtol=1e-5)
         assert net.predict(X[:0]).shape == (0, 5)
+
+
+@pytest.mark.parametrize("output", ["softmax", "sigmoid", "exp", "identity"])
+def test_logits_are_what_the_output_is_given(output, engine, rng):
+    net = chainrule.Network([6, 31, 5], activation="gelu", output=output, engine=engine.name, seed=1)
+    X = rng.normal(size=(300, 6)).astype("f")
+    Q, Z = net.logits(X, n_threads=2), net.predict(X)
+    assert Q.dtype == np.float32
+    np.testing.assert_allclose(activate(output, Q.astype(float)), Z, rtol=2e-6)
+    np.testing.assert_allclose(net.logits(X[7]), Q[7:8], rtol=1e-5)
+    assert net.activations[-1] == output
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)

@@ -12,7 +12,7 @@ import pytest
 import chainrule
 from chainrule import files, generator
 from chainrule.data import DataError
-from chainrule.schedules import SCHEDULES, Schedule, cosine
+from chainrule.schedules import SCHEDULES, Schedule
 
 X = np.linspace(-1, 1, 64)[:, None]
 L = np.sin(3 * X) * 0.5
@@ -224,12 +224,6 @@ def test_schedules_of_few_steps(name, steps):
     rates = Schedule(name, 0.5, 1, steps, steps).rates(0, 1, 0)
     assert rates.shape == (steps,)
     assert ((rates > 0) & (rates <= 0.5)).all()
-
-
-def test_cosine_of_the_schedules():
-    t = np.linspace(0, 1, 20_001)
-    np.testing.assert_allclose(cosine(t), np.cos(np.pi * t), atol=1e-15)
-    assert cosine(np.array([0.0, 0.5, 1.0])).tolist() == [1, 0, -1]
 
 
 # ---- dropout, smoothing, bounds, decay -----------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ def complaints(network: Network, problem: Problem, rows: Array, labels: Floats, 
     found = []
     constant = np.repeat(problem.constant(labels, weight), len(rows), axis=0)
     bar = mean_loss(problem, constant, labels, weight)
-    own = mean_loss(problem, network.predict(rows).astype(np.float64), labels, weight)
+    own = mean_loss(problem, problem.pool.ask(network, rows), labels, weight)
     if not own < bar - CLEARLY * abs(bar) and abs(bar) > SMALL:
         found.append(
             f"the network learned nothing: on its own rows the mean loss is {own:.4g}, that of a constant answer {bar:.4g}"

@@ -8,14 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule.data import Array
-from chainrule.functions import activate
+from chainrule.elementary import exponential
 from chainrule.inputs import PLAIN, Form, Inputs
 from chainrule.network import Floats, Network
 from chainrule.targets import Bends
 
 Doubles = npt.NDArray[np.float64]
-
-SMALLEST = 1e-12  # probability whose logarithm is taken
 
 
 @dataclass
@@ -29,7 +27,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Pool:
-    """How answers become one: the mean of their logarithms where they are probabilities (Bordley 1982), else of themselves.
+    """How answers become one: by the mean of their logits where they are probabilities (Bordley 1982), else of themselves.
 
     A mean of probabilities is less sure than any of them has reason to be. The temperature makes up for what is left of that,
     or of the contrary (Guo et al. 2017).
@@ -38,17 +36,20 @@ class Pool:
     output: str = ""  # softmax or sigmoid, whose probabilities they are
     temperature: float = 1.0
 
-    def open(self, z: Floats) -> Doubles:
-        """Return what is averaged."""
-        known = z.astype(np.float64)
-        if not self.output:
-            return known
-        log = np.log(np.maximum(known, SMALLEST))
-        return log - np.log(np.maximum(1 - known, SMALLEST)) if self.output == "sigmoid" else log
+    def ask(self, network: Network, rows: Array, n_threads: int = 1) -> Doubles:
+        """Return what is averaged of a network's answers."""
+        ask = network.logits if self.output else network.predict
+        return ask(rows, n_threads=n_threads).astype(np.float64)
 
     def close(self, q: Floats) -> Floats:
-        """Return the answer of a mean."""
-        return activate(self.output, q.astype(np.float64) / self.temperature) if self.output else q
+        """Return the answer of a mean, by (32) or (53)."""
+        if not self.output:
+            return q
+        q = q / self.temperature
+        if self.output == "sigmoid":
+            return np.asarray(1 / (1 + exponential(-q)))
+        e = exponential(q - q.max(axis=-1, keepdims=True))
+        return np.asarray(e / e.cumsum(axis=-1)[..., -1:])
 
 
 @dataclass
@@ -72,7 +73,7 @@ class Ensemble:
         return self.inputs.encode(table, member.form, member.network.dtype.name)
 
     def straight(self, z: Floats) -> Floats:
-        """Return what a network answers as labels."""
+        """Return what a network has learned to answer as labels."""
         return z if self.bends is None else self.bends.undo(z.astype(np.float64))
 
     def answer(self, table: Array, n_threads: int = 1) -> Floats:
@@ -83,10 +84,9 @@ class Ensemble:
             kind = (member.form, member.network.dtype.name)
             if kind not in encoded:
                 encoded[kind] = self.encode(table, member)
-            z = self.straight(member.network.predict(encoded[kind], n_threads=n_threads))
             if self.alone:
-                return z
-            part = member.share * self.pool.open(z)
+                return self.straight(member.network.predict(encoded[kind], n_threads=n_threads))
+            part = member.share * self.straight(self.pool.ask(member.network, encoded[kind], n_threads))
             total = part if total is None else total + part
         assert total is not None
         return self.pool.close(total)

@@ -27,6 +27,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 from chainrule import data, images
 from chainrule.data import Scale
 from chainrule.diagnosis import complaints
+from chainrule.elementary import exponential, logarithm
 from chainrule.ensemble import Ensemble, Member
 from chainrule.functions import (
     ACTIVATIONS,
@@ -1031,7 +1032,7 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]  # noqa: D101 (
         means = Z[:, : self.outputs_]
         answers = [self._undo(means)]
         if return_std:
-            spread = np.exp(0.5 * Z[:, self.outputs_ :])  # σ = e^(s/2), of s = log σ² (80)
+            spread = exponential(0.5 * Z[:, self.outputs_ :])  # σ = e^(s/2), of s = log σ² (80)
             answers.append(spread if scale is None else spread * scale.deviation)
         if self.single_output_:
             answers = [answer[:, 0] for answer in answers]
@@ -1160,8 +1161,7 @@ class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]  # noqa: D101
 
     def predict_log_proba(self, X: Any) -> npt.NDArray[np.float64]:
         """Return the logarithm of `predict_proba`."""
-        with np.errstate(divide="ignore"):
-            return np.log(self.predict_proba(X))
+        return logarithm(self.predict_proba(X))
 
     def predict(self, X: Any) -> Array:
         """Return the most probable class of each row; (n,), or (n, k) of 0 and 1 for several labels."""

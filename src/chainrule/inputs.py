@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule.data import Array, DataError, Scale
-from chainrule.schedules import cosine
+from chainrule.elementary import cosine, logarithm
 
 Doubles = npt.NDArray[np.float64]
 
@@ -266,7 +266,7 @@ def _cosine(turns: Doubles) -> Doubles:
 def _draw_in(z: Doubles) -> Doubles:
     """Outliers, drawn in: beyond FAR only the logarithm counts, without a kink."""
     beyond = np.maximum(np.abs(z) - FAR, 0)
-    return np.asarray(np.where(beyond > 0, np.sign(z) * (FAR + np.log1p(beyond)), z))
+    return np.asarray(np.where(beyond > 0, np.sign(z) * (FAR + logarithm(1 + beyond)), z))
 
 
 def _robust(known: Doubles) -> tuple[float, float]:

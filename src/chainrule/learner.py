@@ -19,8 +19,7 @@ import numpy as np
 
 from chainrule.data import Array, DataError
 from chainrule.diagnosis import CLEARLY, idle
-from chainrule.ensemble import SMALLEST, Pool
-from chainrule.functions import SMOOTHED
+from chainrule.ensemble import Pool
 from chainrule.images import Augmentation, candidates
 from chainrule.inputs import Form, Inputs
 from chainrule.network import Floats, Network
@@ -29,6 +28,7 @@ from chainrule.recipes import (
     ONE_IN,
     PAIR,
     PARTS,
+    SMALL,
     TRIAL,
     TRIED,
     Examples,
@@ -120,7 +120,7 @@ class Learner:
             labels = self.bent
 
         def check(history: History) -> None:
-            answers = network.predict(others, n_threads=threads).astype(np.float64)
+            answers = self.problem.pool.ask(network, others, threads)
             if recipe.bend and self.bends is not None:
                 answers = self.bends.undo(answers)
             checks.append(Check(history.epochs, network.parameters.copy(), answers))
@@ -296,7 +296,7 @@ class Learner:
                 for fold in some
                 for recipe, trial in trials.items()
                 if folds.index(fold) < recipe.parts
-                and (not trial.made or trial.loss - lowest <= margin_of(recipe, judged) * abs(lowest) + SMALLEST)
+                and (not trial.made or trial.loss - lowest <= margin_of(recipe, judged) * abs(lowest) + SMALL)
             ]
             for (recipe, fold, _), made in zip(jobs, self.all_of(jobs), strict=True):
                 if made is not None:
@@ -353,7 +353,7 @@ def learn(
         folds = [Fold(np.arange(n), np.arange(0), own) for _ in range(count)]
     rows = len(folds[0].kept)
 
-    def loss_of(ran_folds: list[Fold], answers: Sequence[Floats]) -> float:
+    def loss_of(ran_folds: list[Fold], answers: Sequence[Doubles]) -> float:
         if validation is not None:
             return float(np.mean([mean_loss(learner.problem, z, validation[1], None) for z in answers]))
         ran = np.concatenate([fold.aside for fold in ran_folds])
@@ -378,9 +378,7 @@ def learn(
         trials += learner.cross_fit(others(recipes, learner.fixed), folds, loss_of)
     for trial in trials:
         trial.settle(loss_of)
-    loss, pool = choose_shares(
-        trials, loss_of, Pool(learner.problem.output if learner.problem.loss in SMOOTHED else "")
-    )
+    loss, pool = choose_shares(trials, loss_of, learner.problem.pool)
     learner.compare(loss, constant, straight)
     # Asked again: it may be no more so at the best time.
     faults = [

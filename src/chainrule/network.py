@@ -168,12 +168,32 @@ class Network:
         Z : ndarray, (n, k)
             Of the network's dtype.
         """
+        return self._answer(X, self.activations, n_threads)
+
+    def logits(self, X: npt.ArrayLike, *, n_threads: int = 1) -> Floats:
+        """Q = W y + b of the output layer for each row of X: what its activation is given.
+
+        Of a sigmoid or a softmax it says more than Z does where that is next to 0 or 1.
+
+        Parameters
+        ----------
+        X, n_threads
+            As of `predict`.
+
+        Returns
+        -------
+        Q : ndarray, (n, k)
+            Of the network's dtype.
+        """
+        return self._answer(X, (*self.activations[:-1], "identity"), n_threads)
+
+    def _answer(self, X: npt.ArrayLike, activations: tuple[str, ...], n_threads: int) -> Floats:
         engine = engines.load(self.engine)
-        Z: Floats | None = engine.plain_predict(self._parameters, self.sizes, self.activations, X)
+        Z: Floats | None = engine.plain_predict(self._parameters, self.sizes, activations, X)
         if Z is None:
             rows = data.as_rows(X, "X", self.sizes[0], self.dtype)
             n_threads = data.check_threads(n_threads)
-            Z = engine.predict(self._parameters, self.sizes, self.activations, rows, n_threads)
+            Z = engine.predict(self._parameters, self.sizes, activations, rows, n_threads)
         return Z
 
     def loss_and_gradient(

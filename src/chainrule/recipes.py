@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from chainrule.elementary import logarithm
+from chainrule.ensemble import Pool
 from chainrule.functions import LOSSES, SMOOTHED
 from chainrule.generator import uniform
 from chainrule.images import Augmentation
@@ -100,6 +102,11 @@ class Problem:
     adversarial: float = 0.0
 
     @property
+    def pool(self) -> Pool:
+        """How the answers of its networks become one."""
+        return Pool(self.output if self.loss in SMOOTHED else "")
+
+    @property
     def squares(self) -> bool:
         """Whether it is least squares, which the bayesian solver needs."""
         alone = self.clip is None and self.max_norm is None and not self.monotone and not self.adversarial
@@ -128,15 +135,21 @@ class Problem:
         if self.output in ("sigmoid", "softmax", "exp") and self.loss != "gaussian":
             low, high = 1e-4, np.inf if self.output == "exp" else 1 - 1e-4
             mean = np.clip(self.mean(labels.astype(np.float64), np.ones(labels.shape)), low, high)
-            network.layers[-1].bias[:] = np.log(mean) - (np.log(1 - mean) if self.output == "sigmoid" else 0)
+            network.layers[-1].bias[:] = self.before_output(mean)
+
+    def before_output(self, z: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Return q, of which a sigmoid, softmax or exp makes z."""
+        return logarithm(z) - (logarithm(1 - z) if self.output == "sigmoid" else 0)
 
     def constant(self, labels: Floats, weight: npt.NDArray[Any] | None) -> npt.NDArray[np.float64]:
-        """Return the answer z that is best where the inputs say nothing, (1, k)."""
+        """Return the answer, as a pool takes it, that is best where the inputs say nothing, (1, k)."""
         l = labels.astype(np.float64)
         if self.loss in ("huber", "quantile"):
             return np.nanquantile(l, self.constants["quantile"] if self.loss == "quantile" else 0.5, axis=0)[None]
         w = np.broadcast_to(np.ones(1) if weight is None else weight[:, None], l.shape)
         mean = self.mean(l, w)
+        if self.pool.output:
+            return self.before_output(np.clip(mean, SMALL, 1 - SMALL))[None]
         if self.loss != "gaussian":
             return np.asarray(mean[None])
         return np.hstack([mean, np.log(np.maximum(self.mean((l - mean) ** 2, w), SMALL))])[None]

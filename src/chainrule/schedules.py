@@ -12,22 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from chainrule.elementary import cosine
 from chainrule.optimizers import SECOND_ORDER
 
 Array = npt.NDArray[np.float64]
 
 SCHEDULES = ("constant", "step", "cosine", "onecycle", "invscaling", "adaptive")
 RISING, START, END = 0.3, 25.0, 25e4  # of the one-cycle: share of the steps up; α is divided by these at its two ends
-TERMS = 11  # of the sine's series: the next is below 1e-17 at π/2
-
-
-def cosine(t: Array) -> Array:
-    """Cos πt for t in [0, 1], as sin π(½ − t) by the sine's series, whose arguments are π/2 at the most."""
-    x = math.pi * (0.5 - t)
-    square, y = x * x, np.zeros_like(x)
-    for k in reversed(range(TERMS)):
-        y = y * square + (-1) ** k / math.factorial(2 * k + 1)
-    return np.asarray(y * x)
 
 
 @dataclass

@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from chainrule.elementary import exponential, logarithm
 from chainrule.inputs import NORMAL
 
 Doubles = npt.NDArray[np.float64]
@@ -56,15 +57,19 @@ class Bend:
             return l
         u = (l - self.center) / self.width
         if self.kind == "log":  # of what is not above 0, a label that came later, as of the least that may be answered
-            u = np.log(np.maximum(u, np.exp(self.low * self.deviation + self.mean)))
-        return np.asarray(((u if self.kind == "log" else np.arcsinh(u)) - self.mean) / self.deviation)
+            f = logarithm(np.maximum(u, exponential(self.low * self.deviation + self.mean)))
+        else:
+            size = np.abs(u)
+            f = np.sign(u) * logarithm(size + np.sqrt(size * size + 1))
+        return np.asarray((f - self.mean) / self.deviation)
 
     def undo(self, t: Doubles) -> Doubles:
         """Return what `apply` bent."""
         if not self.kind:
             return t
         u = np.clip(t, self.low, self.high) * self.deviation + self.mean
-        return np.asarray((np.exp(u) if self.kind == "log" else np.sinh(u)) * self.width + self.center)
+        l = exponential(u) if self.kind == "log" else (exponential(u) - exponential(-u)) / 2
+        return l * self.width + self.center
 
 
 @dataclass(frozen=True)

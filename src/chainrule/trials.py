@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule.data import Array, Indices
-from chainrule.ensemble import SMALLEST, Pool
+from chainrule.elementary import exponential
+from chainrule.ensemble import Pool
 from chainrule.functions import Objective
 from chainrule.generator import permutation
 from chainrule.network import Floats, Network
-from chainrule.recipes import Problem, Recipe
+from chainrule.recipes import SMALL, Problem, Recipe
 from chainrule.training import History
 
 Doubles = npt.NDArray[np.float64]
@@ -60,7 +61,7 @@ def make_folds(rows: int, count: int, seed: int, classes: Array | None = None) -
     return [Fold(np.flatnonzero(number != k), np.flatnonzero(number == k)) for k in range(count)]
 
 
-Judge = Callable[[list[Fold], Sequence[Floats]], float]  # the mean loss of answers for the rows of some folds
+Judge = Callable[[list[Fold], Sequence[Doubles]], float]  # the mean loss of answers for the rows of some folds
 
 
 @dataclass
@@ -106,25 +107,20 @@ class Trial:
             at.clear()
 
 
-def mean_loss(problem: Problem, Z: Floats, labels: Floats, weight: Doubles | None) -> float:
-    """Mean loss of answers z (n, k), whose q is found from them."""
-    if problem.loss in ("cross_entropy", "poisson"):
-        q = np.log(np.maximum(Z, SMALLEST))
-    elif problem.loss == "binary_cross_entropy":
-        q = np.log(np.clip(Z, SMALLEST, 1)) - np.log(np.clip(1 - Z, SMALLEST, 1))
-    else:
-        q = Z
+def mean_loss(problem: Problem, answers: Doubles, labels: Floats, weight: Doubles | None) -> float:
+    """Mean loss of answers (n, k) as the problem's pool takes them."""
+    q = np.log(np.maximum(answers, SMALL)) if problem.loss == "poisson" else answers
     constants = {"huber": "delta", "quantile": "quantile"}
     name = constants.get(problem.loss)
-    aim = Objective(problem.loss, (problem.constants[name],) * Z.shape[1] if name else ())
-    each = aim.value(q.astype(np.float64), Z.astype(np.float64), labels.astype(np.float64))
+    aim = Objective(problem.loss, (problem.constants[name],) * answers.shape[1] if name else ())
+    each = aim.value(q, answers, labels.astype(np.float64))  # of the losses that are pooled by q, q alone counts
     return float(np.cumsum(each if weight is None else each * weight)[-1]) / len(each)
 
 
 def choose_shares(trials: list[Trial], loss_of: Judge, pool: Pool) -> tuple[float, Pool]:
     """Give each trial its share: one more part, again and again, to the one that lowers the loss most (Caruana 2004).
 
-    Returns the loss of all together, and their pool, with the temperature at which it is least.
+    Returns the loss of all together, and their pool, of probabilities with half the temperature at which it is least.
     """
     finite = [k for k, trial in enumerate(trials) if np.isfinite(trial.loss)]
     if not finite:
@@ -135,16 +131,13 @@ def choose_shares(trials: list[Trial], loss_of: Judge, pool: Pool) -> tuple[floa
         fold for fold in trials[able[0]].folds if all(fold in trials[k].folds for k in able)
     ]  # judged by the same rows
     answers = {
-        k: [pool.open(z) for fold, z in zip(trials[k].folds, trials[k].answers, strict=True) if fold in folds]
-        for k in able
+        k: [z for fold, z in zip(trials[k].folds, trials[k].answers, strict=True) if fold in folds] for k in able
     }
     counts = dict.fromkeys(able, 0)
     total = [np.zeros_like(z) for z in answers[able[0]]]
     lowest, best = np.inf, dict(counts)
     for n in range(1, ROUNDS + 1):
-        losses = [
-            loss_of(folds, [pool.close((t + z) / n) for t, z in zip(total, answers[k], strict=True)]) for k in able
-        ]
+        losses = [loss_of(folds, [(t + z) / n for t, z in zip(total, answers[k], strict=True)]) for k in able]
         chosen = able[int(np.argmin(losses))]
         counts[chosen] += 1
         total = [t + z for t, z in zip(total, answers[chosen], strict=True)]
@@ -155,7 +148,7 @@ def choose_shares(trials: list[Trial], loss_of: Judge, pool: Pool) -> tuple[floa
     if not pool.output:
         return lowest, pool
     mixed = [np.sum([trials[k].share * answers[k][f] for k in able], axis=0) for f in range(len(folds))]
-    warmth = np.exp(np.linspace(-1, 1, 81))
-    losses = [loss_of(folds, [Pool(pool.output, float(t)).close(q) for q in mixed]) for t in warmth]
+    warmth = exponential(np.linspace(-1, 1, 81))
+    losses = [loss_of(folds, [q / t for q in mixed]) for t in warmth]
     # A row is judged by the few networks that never saw it; all together are in less need of it.
     return lowest, Pool(pool.output, math.sqrt(float(warmth[int(np.argmin(losses))])))
