@@ -16,7 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LinearRegression
 
 import chainrule
-from chainrule import Classifier, Regressor
+from chainrule import Classifier, Network, Regressor
 from chainrule.data import DataError
 from chainrule.ensemble import Pool
 from chainrule.functions import activate
@@ -24,8 +24,8 @@ from chainrule.inputs import Form, Inputs
 from chainrule.learner import Learner
 from chainrule.recipes import Problem, Recipe, by_batches, by_evidence
 from chainrule.tables import read_table
-from chainrule.training import train
-from chainrule.trials import Fold, Made, Trial, choose_shares, make_folds, mean_loss
+from chainrule.training import History, train
+from chainrule.trials import Check, Fold, Made, Trial, choose_shares, make_folds, mean_loss
 
 
 def smooth(n=150, seed=0):
@@ -394,13 +394,32 @@ def test_networks_worse_than_a_linear_model_are_said(rng):
     assert np.median(np.abs(model.predict(X) - y)) < 1e-3
 
 
+def test_a_second_try_is_kept_where_it_answers_better(rng):
+    """At the best time of each, unless time is up."""
+    labels = rng.normal(size=(20, 1))
+    fold = Fold(np.arange(10), np.arange(10, 20))
+    problem = Problem("half_squared_error", "identity", 1, {})
+    learner = Learner(problem, None, labels, labels, None, 0, 1)
+
+    def made(*errors):
+        checks = [Check(k, np.zeros(1), labels[10:] + error) for k, error in enumerate(errors)]
+        return Made(Network([1, 1]), History(), checks)
+
+    first, worse, better = made(0.3, 0.5), made(0.4, 0.4), made(0.9, 0.1)
+    recipe = Recipe("adamw", (), "identity")
+    assert learner.better(recipe, fold, first, worse) is first
+    assert learner.better(recipe, fold, first, better) is better
+    learner.stopped.set()
+    assert learner.better(recipe, fold, first, better) is first
+
+
 def test_other_settings_are_tried_where_nothing_was_learned(rng, monkeypatch):
     tried = []
     cross_fit = Learner.cross_fit
 
-    def listen(self, recipes, folds, loss_of):
+    def listen(self, recipes, folds):
         tried.append(recipes)
-        return cross_fit(self, recipes, folds, loss_of)
+        return cross_fit(self, recipes, folds)
 
     monkeypatch.setattr(Learner, "cross_fit", listen)
     X, y = rng.normal(size=(200, 3)), rng.normal(size=200)

@@ -731,11 +731,11 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             fixed["activation"] = tuple(self.activation)
         learner = Learner(
             problem, self.inputs_, table, labels, weight, self._seed_, self._threads, fixed, self.image_shape_,
-            self._bends(labels), self._signs(),
+            self._bends(labels), self._signs(), validation,
             np.inf if self.time_limit is None else started + self.time_limit, print if self.verbose else None,
         )  # fmt: skip
         parts = None if self.ensemble == AUTO else int(self.ensemble)
-        trials, pool = learn(learner, parts, self._strata(labels), validation, self._bent)
+        trials, pool = learn(learner, parts, self._strata(labels), self._bent)
         for message in learner.warnings:
             warnings.warn(message, ConvergenceWarning, stacklevel=3)
         used = sorted((trial for trial in trials if trial.share > 0), key=lambda trial: -trial.share)

@@ -43,7 +43,7 @@ from chainrule.recipes import (
 )
 from chainrule.targets import Bends
 from chainrule.training import History
-from chainrule.trials import GAIN, Check, Doubles, Fold, Judge, Made, Trial, choose_shares, make_folds, mean_loss
+from chainrule.trials import GAIN, Check, Doubles, Fold, Made, Trial, choose_shares, make_folds, mean_loss
 
 # A recipe whose loss for the m rows of the first fold is above the least by over 0.1 + 2/√m of that is not tried on others.
 BEHIND, NOISE = 0.1, 2.0
@@ -65,6 +65,7 @@ class Learner:
     images: tuple[int, ...] | None = None  # their shape, where rows are images
     bends: Bends | None = None
     monotone: list[int] | None = None  # of each column, or of each input where there are no columns
+    validation: Examples | None = None  # the user's own, by which all is judged in place of rows set aside
     deadline: float = np.inf
     report: Callable[[str], None] | None = None
     stopped: threading.Event = field(default_factory=threading.Event)
@@ -75,7 +76,19 @@ class Learner:
         self.known: dict[tuple[Recipe, int], Made] = {}  # trained already
         self.idle: list[Network] = []  # whose units said the same for every row when their training ended
         self.warnings: list[str] = []  # what is to be said of what was learned
-        self.own_rows = 0  # of a validation set of the user's own
+
+    def loss_of(self, folds: list[Fold], answers: Sequence[Doubles]) -> float:
+        """Return the mean loss of answers for the rows set aside of some folds, or for the validation set."""
+        if self.validation is not None:
+            labels = self.validation[1]
+            return float(np.mean([mean_loss(self.problem, z, labels, None) for z in answers]))
+        rows = np.concatenate([fold.aside for fold in folds])
+        weight = None if self.weight is None else self.weight[rows]
+        return mean_loss(self.problem, np.concatenate(answers), self.labels[rows], weight)
+
+    def judged_by(self, fold: Fold) -> int:
+        """Return by how many rows a network of a fold is judged."""
+        return len(fold.aside) if self.validation is None else len(self.validation[0])
 
     def rows(self, recipe: Recipe) -> Array:
         """Return the encoded rows, made once for each form."""
@@ -158,7 +171,7 @@ class Learner:
         done = iter(range(1, len(jobs) + 1))
 
         def run(job: tuple[Recipe, Fold, int], threads: int) -> Made | None:
-            recipe, _, number = job
+            recipe, fold, number = job
             if (recipe, number) in self.known:
                 return self.known.pop((recipe, number))
             if self.late() and number > 0:
@@ -166,8 +179,8 @@ class Learner:
             made, stuck = None, False
             for rate in (recipe.learning_rate, recipe.learning_rate / 10):
                 with contextlib.suppress(FloatingPointError):
-                    tried = self.fit_member(replace(recipe, learning_rate=rate), *job[1:], threads)
-                    made = made if made is not None and self.late() else tried  # what is cut short is no better
+                    tried = self.fit_member(replace(recipe, learning_rate=rate), fold, number, threads)
+                    made = tried if made is None else self.better(recipe, fold, made, tried)
                 stuck = made is not None and bool(self.faults(recipe, made.network))
                 if "learning_rate" in self.fixed or (made is not None and not stuck):
                     break
@@ -197,13 +210,20 @@ class Learner:
                 trained |= {job: future.result() for job, future in running.items()}
         return [trained[job] for job in jobs]
 
-    def plan(self, fold: Fold, parts: int | None, bent: bool, loss_of: Judge) -> list[Recipe]:
+    def better(self, recipe: Recipe, fold: Fold, first: Made, second: Made) -> Made:
+        """Return the one of two networks that at its best time answers better; the first if time is up."""
+        trials = [Trial(recipe, [fold], [made]) for made in (first, second)]
+        for trial in trials:
+            trial.judge(self.loss_of)
+        return second if trials[1].loss < trials[0].loss and not self.late() else first
+
+    def plan(self, fold: Fold, parts: int | None, bent: bool) -> list[Recipe]:
         """Return the recipes for what is to be learned, as short trainings on a fold have them."""
         rows = len(fold.kept)
         if self.images is not None:
             recipe = replace(by_images(rows, self.table.shape[1]), parts=parts or PAIR, **self.fixed)
             choose = "augment" not in self.fixed
-            return [self.choose_augmentation(recipe, fold, candidates(self.images), loss_of) if choose else recipe]
+            return [self.choose_augmentation(recipe, fold, candidates(self.images)) if choose else recipe]
         table = self.inputs is not None
         batches = by_batches(rows, self.inputs, self.problem, self.fixed)
         heard = by_evidence(rows, self.width, self.problem, self.fixed) if table else []
@@ -213,7 +233,7 @@ class Learner:
             widths = [replace(recipe, bend=bend) for recipe in heard]
             widths = self.choose_width(widths, fold) if len(widths) > 1 else widths
             ways.append([*dict.fromkeys(replace(recipe, bend=bend) for recipe in batches), *widths])
-        return ways[0] if len(ways) == 1 else self.better_way(ways, fold, loss_of)
+        return ways[0] if len(ways) == 1 else self.better_way(ways, fold)
 
     def choose_width(self, recipes: list[Recipe], fold: Fold) -> list[Recipe]:
         """Return the two bayesian recipes of the largest evidence for the rows of a fold, after a short training."""
@@ -226,32 +246,32 @@ class Learner:
                 heard[recipe] = max(heard.get(recipe, -np.inf), made.history.evidence.log)
         return sorted(heard, key=lambda recipe: -heard[recipe])[:2]
 
-    def better_way(self, ways: list[list[Recipe]], fold: Fold, loss_of: Judge) -> list[Recipe]:
+    def better_way(self, ways: list[list[Recipe]], fold: Fold) -> list[Recipe]:
         """Return the first of two lists of recipes, unless the best of the second is clearly better for a fold's rows."""
         jobs = [(recipe, fold, 0) for recipes in ways for recipe in recipes]
         lowest: dict[Recipe, float] = {}
         for (recipe, _, _), made in zip(jobs, self.all_of(jobs), strict=True):
             trial = Trial(recipe, [fold], [made] if made else [])
             if made is not None:
-                trial.judge(loss_of)
+                trial.judge(self.loss_of)
                 self.known[recipe, 0] = made
             lowest[recipe] = trial.loss if np.isfinite(trial.loss) else np.inf
         first, second = (min(lowest[recipe] for recipe in recipes) for recipes in ways)
-        clearly = 1 + behind(len(fold.aside) or self.own_rows)
+        clearly = 1 + behind(self.judged_by(fold))
         return ways[1] if second * clearly < first else ways[0]
 
     def faults(self, recipe: Recipe, network: Network) -> list[str]:
         """Return what is to be said of a network's idle units; the evidence may well have found that few are needed."""
         return [] if recipe.bayesian or self.late() else idle(network, self.rows(recipe))
 
-    def loss_of_constant(self, folds: list[Fold], loss_of: Judge) -> float:
+    def loss_of_constant(self, folds: list[Fold]) -> float:
         """Return the loss of answers that do not look at the inputs."""
         answers = []
         for fold in folds:
             weight = None if self.weight is None else self.weight[fold.kept]
             z = self.problem.constant(self.labels[fold.kept], weight)
-            answers.append(np.repeat(z, len(fold.aside) or self.own_rows, axis=0))
-        return loss_of(folds, answers)
+            answers.append(np.repeat(z, self.judged_by(fold), axis=0))
+        return self.loss_of(folds, answers)
 
     def compare(self, loss: float, constant: float, linear: float) -> None:
         """Say what the ensemble's loss is no better than, if nothing has cut the training short."""
@@ -269,20 +289,18 @@ class Learner:
                 f"its own {linear:.4g}. Leave hidden_layer_sizes, and what else was settled, to auto"
             )
 
-    def choose_augmentation(
-        self, recipe: Recipe, fold: Fold, candidates: list[Augmentation | None], loss_of: Judge
-    ) -> Recipe:
+    def choose_augmentation(self, recipe: Recipe, fold: Fold, candidates: list[Augmentation | None]) -> Recipe:
         """Return the recipe with what may be done to images: what it is best to do with some in a short training."""
         few = replace(fold, kept=fold.kept[:: -(-len(fold.kept) // TRIED)], aside=fold.aside[:TRIED])
         short = to_try(recipe, len(few.kept))
         jobs = [(replace(short, augment=augment), few, 0) for augment in candidates]
         losses = []
         for made in self.all_of(jobs):
-            loss = np.inf if made is None else loss_of([few], [made.checks[-1].answers])
+            loss = np.inf if made is None else self.loss_of([few], [made.checks[-1].answers])
             losses.append(loss if np.isfinite(loss) else np.inf)
         return replace(recipe, augment=candidates[int(np.argmin(losses))])
 
-    def cross_fit(self, recipes: list[Recipe], folds: list[Fold], loss_of: Judge) -> list[Trial]:
+    def cross_fit(self, recipes: list[Recipe], folds: list[Fold]) -> list[Trial]:
         """Train a network of each recipe for each fold; for the first alone of a recipe that is far behind there.
 
         Of the bayesian ones that of the larger evidence goes on.
@@ -304,7 +322,7 @@ class Learner:
                     trials[recipe].made.append(made)
             for trial in trials.values():
                 if trial.made:
-                    trial.judge(loss_of)
+                    trial.judge(self.loss_of)
             heard = [trial for trial in trials.values() if trial.evidence is not None and trial.recipe.hidden]
             for trial in sorted(heard, key=lambda trial: -(trial.evidence or 0))[1:]:
                 del trials[trial.recipe]
@@ -326,26 +344,19 @@ def parts_of(rows: int) -> int:
     return max(2, min(rows, PARTS if rows < 20_000 else FEWER))
 
 
-def learn(
-    learner: Learner,
-    parts: int | None,
-    classes: Array | None,
-    validation: Examples | None,
-    bent: bool = False,
-) -> tuple[list[Trial], Pool]:
+def learn(learner: Learner, parts: int | None, classes: Array | None, bent: bool = False) -> tuple[list[Trial], Pool]:
     """Return the trials of the recipes for a table, each with its share, and how their answers become one.
 
     With a validation set every network learns from all rows. The targets are bent where that helps or, where it is so
     settled, in any case.
     """
     n = len(learner.table)
-    if n < 2 and validation is None:
+    if n < 2 and learner.validation is None:
         raise DataError(f"X has n_samples={n}, too few to set any aside: name a solver, as solver='lbfgs'")
     count = min(max(parts or 0, ONE_IN) if learner.images is not None else parts or parts_of(n), n)
     folds = make_folds(n, count, learner.seed, classes)
-    if validation is not None:
-        given = validation[0]
-        learner.own_rows = len(given)
+    if learner.validation is not None:
+        given = learner.validation[0]
 
         def own(recipe: Recipe) -> Array:
             return learner.encode(given, recipe)
@@ -353,14 +364,7 @@ def learn(
         folds = [Fold(np.arange(n), np.arange(0), own) for _ in range(count)]
     rows = len(folds[0].kept)
 
-    def loss_of(ran_folds: list[Fold], answers: Sequence[Doubles]) -> float:
-        if validation is not None:
-            return float(np.mean([mean_loss(learner.problem, z, validation[1], None) for z in answers]))
-        ran = np.concatenate([fold.aside for fold in ran_folds])
-        weight = None if learner.weight is None else learner.weight[ran]
-        return mean_loss(learner.problem, np.concatenate(answers), learner.labels[ran], weight)
-
-    recipes = learner.plan(folds[0], parts, bent, loss_of)
+    recipes = learner.plan(folds[0], parts, bent)
     plain = (
         []
         if learner.images is not None
@@ -368,17 +372,17 @@ def learn(
     )
     # It does not have the layers that the user has settled.
     among = [] if {"hidden", "activation"} & set(learner.fixed) else plain
-    trials = learner.cross_fit([*recipes, *among], folds, loss_of)
+    trials = learner.cross_fit([*recipes, *among], folds)
     ran = max((trial.folds for trial in trials), key=len, default=folds[:1])
-    bars = trials if among or learner.late() else learner.cross_fit(plain, ran, loss_of)
-    constant = learner.loss_of_constant(ran, loss_of)
+    bars = trials if among or learner.late() else learner.cross_fit(plain, ran)
+    constant = learner.loss_of_constant(ran)
     straight = min((t.loss for t in bars if t.recipe in plain and len(t.folds) == len(ran)), default=np.inf)
     best = min((t.loss for t in trials if t.recipe not in plain and len(t.folds) == len(ran)), default=np.inf)
     if not learner.late() and (best >= constant or best - straight > CLEARLY * abs(constant)):
-        trials += learner.cross_fit(others(recipes, learner.fixed), folds, loss_of)
+        trials += learner.cross_fit(others(recipes, learner.fixed), folds)
     for trial in trials:
-        trial.settle(loss_of)
-    loss, pool = choose_shares(trials, loss_of, learner.problem.pool)
+        trial.settle(learner.loss_of)
+    loss, pool = choose_shares(trials, learner.loss_of, learner.problem.pool)
     learner.compare(loss, constant, straight)
     # Asked again: it may be no more so at the best time.
     faults = [
