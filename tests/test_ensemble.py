@@ -413,6 +413,28 @@ def test_a_second_try_is_kept_where_it_answers_better(rng):
     assert learner.better(recipe, fold, first, better) is first
 
 
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_second_tries_end_where_the_first_of_them_was_in_vain(n_threads, rng, monkeypatch):
+    X = rng.normal(size=(120, 2))
+    fit_member, tries = Learner.fit_member, []
+
+    def listen(self, recipe, fold, number, threads=1):
+        tries.append((recipe.learning_rate, number))
+        return fit_member(self, recipe, fold, number, threads)
+
+    monkeypatch.setattr(Learner, "fit_member", listen)
+    monkeypatch.setattr(Learner, "faults", lambda self, recipe, network: [] if recipe.bayesian else ["idle"])
+    monkeypatch.setattr(Learner, "better", lambda self, recipe, fold, first, second: first)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        Regressor(activation="relu", random_state=0, ensemble=3, max_iter=20, n_threads=n_threads).fit(
+            X, np.abs(X[:, 0])
+        )
+    usual = max(rate for rate, _ in tries)
+    assert {number for rate, number in tries if rate == usual} == {0, 1, 2}
+    assert {number for rate, number in tries if rate == usual / 10} == {0}
+
+
 def test_other_settings_are_tried_where_nothing_was_learned(rng, monkeypatch):
     tried = []
     cross_fit = Learner.cross_fit

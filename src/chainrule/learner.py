@@ -75,6 +75,7 @@ class Learner:
         self.bent = None if self.bends is None else self.bends.apply(self.labels.astype(np.float64))
         self.known: dict[tuple[Recipe, int], Made] = {}  # trained already
         self.idle: list[Network] = []  # whose units said the same for every row when their training ended
+        self.in_vain: set[Recipe] = set()  # whose second try was no better
         self.warnings: list[str] = []  # what is to be said of what was learned
 
     def loss_of(self, folds: list[Fold], answers: Sequence[Doubles]) -> float:
@@ -169,6 +170,7 @@ class Learner:
         Costly ones that would leave cores idle in the end are trained before the others, by all cores.
         """
         done = iter(range(1, len(jobs) + 1))
+        no_better: list[Recipe] = []
 
         def run(job: tuple[Recipe, Fold, int], threads: int) -> Made | None:
             recipe, fold, number = job
@@ -176,16 +178,20 @@ class Learner:
                 return self.known.pop((recipe, number))
             if self.late() and number > 0:
                 return None
-            made, stuck = None, False
+            made, first, stuck = None, None, False
             for rate in (recipe.learning_rate, recipe.learning_rate / 10):
+                first = made
                 with contextlib.suppress(FloatingPointError):
                     tried = self.fit_member(replace(recipe, learning_rate=rate), fold, number, threads)
-                    made = tried if made is None else self.better(recipe, fold, made, tried)
+                    made = tried if first is None else self.better(recipe, fold, first, tried)
                 stuck = made is not None and bool(self.faults(recipe, made.network))
-                if "learning_rate" in self.fixed or (made is not None and not stuck):
+                enough = made is not None and (not stuck or recipe in self.in_vain)
+                if enough or "learning_rate" in self.fixed:
                     break
             if made is not None and stuck:
                 self.idle.append(made.network)
+                if made is first:
+                    no_better.append(recipe)
             if self.report is not None:
                 self.report(f"{next(done)}/{len(jobs)}  {recipe}" + ("" if made else ": diverged"))
             return made
@@ -208,6 +214,7 @@ class Learner:
                 except KeyboardInterrupt:  # what was learned is kept
                     self.stopped.set()
                 trained |= {job: future.result() for job, future in running.items()}
+        self.in_vain.update(no_better)  # for the next jobs: among these the order is by chance
         return [trained[job] for job in jobs]
 
     def better(self, recipe: Recipe, fold: Fold, first: Made, second: Made) -> Made:
