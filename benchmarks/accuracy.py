@@ -180,16 +180,15 @@ def distorted(X, y, cores):
                     weight_decay=0.03)  # fmt: skip
 
 
-def moved(X, y, cores, epochs, hidden, count=1, straight=False):
-    """Distorted, and then moved against the fit; or made upright before all that, and turned and sheared less."""
+def straightened(X, y, cores, epochs, hidden, count=1):
+    """The digits are made upright, then distorted."""
     from chainrule import Augmentation
 
-    lean = {"rotation": 8, "shear": 0.08} if straight else {}
-    prepare = upright if straight else lambda images: images
-    answer = networks(prepare(X), y, cores, hidden, "gelu", augment=Augmentation(shift=0.75, elastic=4, **lean),
-                      adversarial=0.02, epochs=epochs, learning_rate=0.001, weight_decay=0.1, label_smoothing=0.05,
+    little = Augmentation(rotation=8, shear=0.08, shift=0.75, elastic=4)
+    answer = networks(upright(X), y, cores, hidden, "gelu", augment=little, dropout=[0, *(0.1 for _ in hidden)],
+                      epochs=epochs, learning_rate=0.001, weight_decay=0.1, label_smoothing=0.05,
                       count=count)  # fmt: skip
-    return lambda images: answer(prepare(images))
+    return lambda images: answer(upright(images))
 
 
 def upright(X):
@@ -205,12 +204,6 @@ def upright(X):
     of_right = source - left
     value = np.take_along_axis(images, left, 2) * (1 - of_right) + np.take_along_axis(images, left + 1, 2) * of_right
     return np.round(value).astype(np.uint8).reshape(len(X), -1)
-
-
-def several(X, y, cores):
-    """Two networks of the images as they are, two of upright ones."""
-    answers = [moved(X, y, cores, epochs=200, hidden=[1500, 750], count=2, straight=s) for s in (False, True)]
-    return lambda images: np.mean([answer(images) for answer in answers], axis=0)
 
 
 def networks(X, y, cores, hidden, activation, output="softmax", loss="cross_entropy", count=1, **how):
@@ -234,15 +227,19 @@ def untouched(X, y, cores):
     return Classifier(random_state=0, n_threads=cores).fit(X, y).predict_proba
 
 
-LADDER = {  # what is known, the project's goal in %, the goal in minutes
-    "784-300-10": (sigmoids, "4.7 % (LeCun 1998, same size and loss)", 1.8, None),
-    "784-800-10": (cross_entropy, "1.6 % (Simard 2003)", 1.3, None),
-    "any order": (no_order, "0.95 % (Srivastava 2014)", 0.95, 20),
-    "784-800-10 distorted": (distorted, "0.7 % (Simard 2003)", 0.60, 8),
+LADDER = {  # how it is learned, in words, and what is known
+    "784-300-10": (sigmoids, "sigmoids, half the squared error, plain gradient descent", "4.7 % (LeCun 1998, same)"),
+    "784-800-10": (cross_entropy, "relu, cross-entropy, labels smoothed", "1.6 % (Simard 2003)"),
+    "any order": (
+        no_order, "three of 784-1024-1024-10, dropout, adversarial training", "0.95 % (Srivastava 2014)"),
+    "784-800-10 distorted": (distorted, "gelu, distorted anew in each epoch", "0.7 % (Simard 2003)"),
     "784-1000-500-10 distorted": (
-        lambda *a: moved(*a, epochs=350, hidden=[1000, 500], straight=True), "0.44 % (Ciresan 2010)", 0.38, 15),
-    "several distorted": (several, "0.35 % (Ciresan 2010)", 0.33, 60),
-    "Classifier()": (untouched, "2.2 % (scikit-learn's default)", 0.95, 1),
+        lambda *a: straightened(*a, epochs=800, hidden=[1000, 500]),
+        "gelu, dropout, made upright, then distorted anew in each epoch", "0.44 % (Ciresan 2010)"),
+    "several distorted": (
+        lambda *a: straightened(*a, epochs=400, hidden=[1500, 750], count=4),
+        "four of 784-1500-750-10, as the one above", "0.35 % (Ciresan 2010)"),
+    "Classifier()": (untouched, "without an argument", "2.2 % (scikit-learn's default)"),
 }  # fmt: skip
 
 
@@ -332,16 +329,18 @@ def page(kept: dict) -> str:
         "",
         "## Digits",
         "",
-        "Dense networks on MNIST: 60,000 images to learn from, 10,000 to be judged by, looked at once for each line. A line",
+        "Dense networks on MNIST: 60,000 images to learn from, 10,000 to be judged by, looked at once for each line. 50 of",
+        "them wrong, 0.50 %, have a standard error of 0.07. Settings were chosen on 10,000 or 20,000 of the 60,000. A line",
         "is run by `make bench-accuracy ACCURACY='--line \"784-800-10\"'`.",
         "",
-        "| | known | errors | seconds | calibration error |",
-        "|---|---|---|---|---|",
+        "| | how | known | errors | seconds | calibration error |",
+        "|---|---|---|---|---|---|",
     ]
-    for line, (_, known, _, _) in LADDER.items():
+    for line, (_, how, known) in LADDER.items():
         if line in kept["digits"]:
             wrong, seconds, sure = kept["digits"][line]
-            lines.append(f"| {line} | {known} | **{100 * wrong:.2f} %** | {seconds:.0f} | {100 * sure:.2f} % |")
+            shown = [line, how, known, f"**{100 * wrong:.2f} %**", f"{seconds:.0f}", f"{100 * sure:.2f} %"]
+            lines.append(f"| {' | '.join(shown)} |")
     return "\n".join(lines) + "\n"
 
 

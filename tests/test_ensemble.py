@@ -435,6 +435,18 @@ def test_second_tries_end_where_the_first_of_them_was_in_vain(n_threads, rng, mo
     assert {number for rate, number in tries if rate == usual / 10} == {0}
 
 
+@pytest.mark.parametrize("what", ["y", "each column of X"])
+def test_nothing_to_learn_is_said(what, rng):
+    X, y = rng.normal(size=(40, 2)), rng.normal(size=40)
+    X, y = (X, np.full(40, 3.0)) if what == "y" else (np.ones((40, 2)), y)
+    with pytest.warns(ConvergenceWarning, match=f"^{what} is the same in every row") as said:
+        model = Regressor(random_state=0, ensemble=2, max_iter=5).fit(X, y)
+    assert len(said) == 1
+    assert np.ptp(model.predict(X)) == 0
+    if what == "y":
+        np.testing.assert_allclose(model.predict(rng.normal(size=(9, 2))), 3)
+
+
 def test_other_settings_are_tried_where_nothing_was_learned(rng, monkeypatch):
     tried = []
     cross_fit = Learner.cross_fit

@@ -284,7 +284,10 @@ class Learner:
         """Say what the ensemble's loss is no better than, if nothing has cut the training short."""
         if self.late():
             return
-        if loss >= constant - min(max(GAIN, CHANCE / len(self.labels)), 0.5) * abs(constant):
+        still = "y" if unvaried(self.labels) else "each column of X" if unvaried(self.table) else ""
+        if still:
+            self.warnings.append(f"{still} is the same in every row: nothing is to be learned but a constant answer")
+        elif loss >= constant - min(max(GAIN, CHANCE / len(self.labels)), 0.5) * abs(constant):
             self.warnings.append(
                 f"no network found in X what y depends on: on rows not learned from the mean loss is {loss:.4g}, that of a "
                 f"constant answer {constant:.4g}. Look whether the rows of X and y belong together, or get more of them, or "
@@ -334,6 +337,12 @@ class Learner:
             for trial in sorted(heard, key=lambda trial: -(trial.evidence or 0))[1:]:
                 del trials[trial.recipe]
         return [trial for trial in trials.values() if trial.made]
+
+
+def unvaried(values: Array) -> bool:
+    """Whether no column of a table or of labels holds two values."""
+    first = values[:1]
+    return bool(((values == first) | np.isnan(values)).all())
 
 
 def margin_of(recipe: Recipe, rows: int) -> float:
@@ -399,6 +408,6 @@ def learn(learner: Learner, parts: int | None, classes: Array | None, bent: bool
         if trial.share and network in learner.idle
         for fault in learner.faults(trial.recipe, network)
     ]
-    if faults:
+    if faults and not unvaried(learner.table):
         learner.warnings.append(f"{faults[0]}. Leave activation, learning_rate_init and alpha to auto, or scale X")
     return trials, pool
