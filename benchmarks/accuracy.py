@@ -234,7 +234,7 @@ LADDER = {  # how it is learned, in words, and what is known
         no_order, "three of 784-1024-1024-10, dropout, adversarial training", "0.95 % (Srivastava 2014)"),
     "784-800-10 distorted": (distorted, "gelu, distorted anew in each epoch", "0.7 % (Simard 2003)"),
     "784-1000-500-10 distorted": (
-        lambda *a: straightened(*a, epochs=800, hidden=[1000, 500]),
+        lambda *a: straightened(*a, epochs=750, hidden=[1000, 500]),
         "gelu, dropout, made upright, then distorted anew in each epoch", "0.44 % (Ciresan 2010)"),
     "several distorted": (
         lambda *a: straightened(*a, epochs=400, hidden=[1500, 750], count=4),
