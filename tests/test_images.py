@@ -192,6 +192,19 @@ def test_what_are_images(rng):
         assert images.shape_of(other) is None
 
 
+def test_curves_are_no_images(rng):
+    """Neighbours are alike along a curve, such as a spectrum, too; not so between the rows of the square it would fill."""
+    at, n = np.linspace(0, 1, 100), 300
+    height, width = rng.random((n, 4)), np.array([0.05, 0.08, 0.06, 0.1])
+    peaks = np.exp(-(((at - np.array([0.2, 0.4, 0.6, 0.8])[:, None]) / width[:, None]) ** 2))
+    curves = 0.5 + 0.3 * np.sin(3 * at) + 0.01 * height @ peaks
+    assert images.shape_of(curves) is None
+    assert images.shape_of(np.round(255 * curves).astype(np.uint8)) is None
+    y = 2 * height[:, 1] + height[:, 2] ** 2
+    model = chainrule.Regressor(random_state=0, ensemble=2).fit(curves[:200], y[:200])
+    assert model.score(curves[200:], y[200:]) > 0.9
+
+
 FAST = {"hidden_layer_sizes": 32, "max_iter": 40, "random_state": 0, "n_threads": 2}
 
 

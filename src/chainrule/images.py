@@ -138,7 +138,8 @@ def has_levels(X: npt.NDArray[np.generic]) -> bool:
 def shape_of(X: object) -> tuple[int, ...] | None:
     """Return the (height, width) or (height, width, channels) of the images that an array holds, None where it holds none.
 
-    Of an array (n, d) its values decide: they lie in 0..255 or 0..1, fill a square, and neighbours are alike.
+    Of an array (n, d) its values decide: they lie in 0..255 or 0..1, fill a square, and neighbours are alike. So are
+    those along a curve; but of an image a pixel is more like the one below than like that half a line beside.
     """
     if not isinstance(X, np.ndarray) or X.dtype.kind not in "uif" or not X.size:
         return None
@@ -155,7 +156,9 @@ def shape_of(X: object) -> tuple[int, ...] | None:
     far = (
         np.abs(some - np.roll(some, side // 2, axis=1)).mean() + np.abs(some - np.roll(some, side // 2, axis=2)).mean()
     )
-    return (side, side) if near < ALIKE * far else None
+    line = (some - some.mean(axis=0)).reshape(len(some), -1)
+    below, beside = (np.abs(line[:, apart:] - line[:, :-apart]).mean() for apart in (side, side // 2))
+    return (side, side) if near < ALIKE * far and below < beside else None
 
 
 def levels_as_bytes(X: npt.NDArray[np.generic], name: str) -> npt.NDArray[np.generic]:
