@@ -21,7 +21,7 @@ from chainrule.data import DataError
 from chainrule.ensemble import Pool
 from chainrule.functions import activate
 from chainrule.inputs import Form, Inputs
-from chainrule.learner import Learner
+from chainrule.learner import Learner, originals
 from chainrule.recipes import Problem, Recipe, by_batches, by_evidence
 from chainrule.tables import read_table
 from chainrule.training import History, train
@@ -75,13 +75,49 @@ def test_no_worse_than_a_line_where_it_is_one():
 
 def test_folds_hold_each_row_once():
     for classes in (None, np.repeat([0, 1, 2], [5, 20, 35])):
-        folds = make_folds(60, 5, 3, classes)
+        folds = make_folds(np.arange(60), 5, 3, classes)
         np.testing.assert_array_equal(np.sort(np.concatenate([fold.aside for fold in folds])), np.arange(60))
         for fold in folds:
             assert not set(fold.kept) & set(fold.aside)
             assert len(fold.kept) + len(fold.aside) == 60
             if classes is not None:
                 assert np.bincount(classes[fold.aside]).tolist() == [1, 4, 7]
+
+
+def test_equal_rows_are_set_aside_together(rng):
+    first = rng.integers(0, 12, 60)
+    first[:12] = np.arange(12)
+    folds = make_folds(first, 5, 3, np.arange(60) % 2)
+    np.testing.assert_array_equal(np.sort(np.concatenate([fold.aside for fold in folds])), np.arange(60))
+    for fold in folds:
+        assert not set(first[fold.kept]) & set(first[fold.aside])
+    assert len(make_folds(np.repeat([0, 3], [3, 3]), 5, 0)) == 2
+    assert [len(fold.aside) for fold in make_folds(np.zeros(6, dtype=int), 3, 0)] == [2, 2, 2]
+
+
+def test_what_are_copies(rng):
+    """Where few rows are equal, they are as they come; a class may be repeated alone."""
+    X, y = rng.normal(size=(50, 2)), rng.normal(size=(50, 1))
+    few, most = np.r_[0:50, 0:10], np.r_[0:50, 0:40]
+    assert originals(X[few], y[few], None).tolist() == list(range(60))
+    assert originals(X[most], y[most], None).tolist() == most.tolist()
+    assert originals(X[most], rng.normal(size=(90, 1)), None).tolist() == list(range(90)), "measured again"
+    rare = np.repeat([0, 1], [45, 5])
+    some = np.r_[0:50, 45:50, 45:50, 0:5]
+    found = originals(X[some], np.eye(2)[rare[some]], rare[some])
+    assert found.tolist() == [*some[:60], *range(60, 65)]
+
+
+def test_copies_of_rows_do_not_flatter(rng):
+    """What is learned by heart is not taken for what is known."""
+    X = rng.normal(size=(120, 4))
+    true = np.sin(X[:, 0]) + 0.5 * X[:, 1]
+    y = true + 0.5 * rng.normal(size=120)
+    copied = Regressor(random_state=0, ensemble=4).fit(np.tile(X, (4, 1)), np.tile(y, 4))
+    assert min(choice["loss"] for choice in copied.choice_) > 0.1, "of noise that nobody can know"
+    assert np.sqrt(np.mean((copied.predict(X) - true) ** 2)) < 0.35
+    kinds = Classifier(random_state=0, ensemble=4).fit(np.tile(X, (4, 1)), np.tile(y > 0, 4))
+    assert min(choice["loss"] for choice in kinds.choice_) > 0.2
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -327,7 +363,7 @@ def test_targets_may_be_missing_where_there_are_several(rng):
 @pytest.mark.parametrize("known", [Regressor, Classifier])
 def test_what_depends_on_nothing_is_said(known, rng):
     X, y = rng.normal(size=(300, 4)), rng.normal(size=300)
-    with pytest.warns(ConvergenceWarning, match="no network found in X what y depends on: .* Look whether the rows"):
+    with pytest.warns(ConvergenceWarning, match="no network found in X what y depends on: .* look whether the rows"):
         model = known(random_state=0, max_iter=10).fit(X, y if known is Regressor else (y > 0).astype(int))
     assert known is Classifier or np.std(model.predict(X)) < 0.5, "it answers nearly a constant"
 
@@ -394,6 +430,15 @@ def test_networks_worse_than_a_linear_model_are_said(rng):
     assert np.median(np.abs(model.predict(X) - y)) < 1e-3
 
 
+@pytest.mark.parametrize(
+    "settled", [{"learning_rate_init": 1e-5}, {"alpha": 100.0}, {"weight_decay": 50.0}, {"learning_rate": "invscaling"}]
+)
+def test_the_linear_model_is_not_held_back_by_what_is_settled(settled, rng):
+    X = rng.normal(size=(100, 3))
+    with pytest.warns(ConvergenceWarning, match=f"worse than a linear model: .* Leave {next(iter(settled))} to auto"):
+        Regressor(random_state=0, ensemble=2, **settled).fit(X, X[:, 0] + 0.1 * rng.normal(size=100))
+
+
 def test_a_second_try_is_kept_where_it_answers_better(rng):
     """At the best time of each, unless time is up."""
     labels = rng.normal(size=(20, 1))
@@ -435,6 +480,14 @@ def test_second_tries_end_where_the_first_of_them_was_in_vain(n_threads, rng, mo
     assert {number for rate, number in tries if rate == usual / 10} == {0}
 
 
+def test_what_is_settled_is_to_blame_first(rng):
+    X = rng.normal(size=(300, 2))
+    with pytest.warns(ConvergenceWarning, match="Leave learning_rate_init, max_iter to auto, or look whether the rows"):
+        Regressor(random_state=0, max_iter=1, learning_rate_init=1e-9, ensemble=2).fit(X, rng.normal(size=300))
+    with pytest.warns(UserWarning, match="^early_stopping, beta_1: not looked at by solver='auto'.* name a solver"):
+        Regressor(random_state=0, max_iter=5, ensemble=2, early_stopping=True, beta_1=0.8).fit(X, X[:, 0])
+
+
 @pytest.mark.parametrize("what", ["y", "each column of X"])
 def test_nothing_to_learn_is_said(what, rng):
     X, y = rng.normal(size=(40, 2)), rng.normal(size=40)
@@ -459,13 +512,14 @@ def test_other_settings_are_tried_where_nothing_was_learned(rng, monkeypatch):
     X, y = rng.normal(size=(200, 3)), rng.normal(size=200)
     with pytest.warns(ConvergenceWarning, match="no network found"):
         Regressor(random_state=0, max_iter=10, learning_rate_init=0.02).fit(X, y)
-    assert len(tried) == 2
-    assert tried[0][-1].hidden == ()  # the linear model, to compare with
-    (other,) = tried[1]
+    assert len(tried) == 3
+    assert tried[0][-1].hidden == ()  # a linear model as all else is settled
+    (bar,), (other,) = tried[1:]
+    assert (bar.hidden, bar.solver) == ((), "bayesian"), "what all are compared with is not"
     assert (other.hidden, other.activation, other.learning_rate) == ((32,), "tanh", 0.02)
     tried.clear()
     Regressor(random_state=0, max_iter=10).fit(X, X[:, 0] + np.sin(3 * X[:, 1]))
-    assert len(tried) == 1
+    assert [recipe.hidden for recipes in tried[1:] for recipe in recipes] == [()], "but the linear model"
 
 
 def test_rare_classes_begin_rare(rng):

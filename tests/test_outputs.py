@@ -538,6 +538,10 @@ def test_columns_of_another_kind_than_learned(mixed, capsys):
         ("1,red,maybe,", "line 3, column 'truth': is a boolean in what was learned from; found 'maybe'"),
         ("1,red,no,7", "line 3, column 'day': is a date in what was learned from; found '7'"),
         ('"1,5",red,no,', "line 3, column 'a': must be a finite number; found '1,5'. Write '1.5'"),
+        (
+            '"-1,500",red,no,',
+            "line 3, column 'a': must be a finite number; found '-1,500'. Write '-1500' if the comma groups",
+        ),
     ):
         Path("new.csv").write_text(f"y,a,colour,truth,day\n1,1,red,yes,\n2,{cells}\n", encoding="utf-8")
         capsys.readouterr()

@@ -98,8 +98,12 @@ def _finite(place: Place, cells: list[str], remedy: str) -> Array:
 
 
 def _not_finite(place: Place, cells: list[str], row: int, remedy: str) -> DataError:
-    point = _with_point(cells[row])
-    return place.error(row, "must be a finite number", _shown(cells[row]), f"Write {point!r}" if point else remedy)
+    cell = cells[row]
+    if point := _with_point(cell):
+        grouped = re.fullmatch(r"[-+]?[1-9]\d{0,2},\d{3}", cell)
+        whole = f"Write {cell.replace(',', '')!r} if the comma groups thousands, " if grouped else "Write "
+        remedy = f"{whole}{point!r}" + (" if it is the decimal one" if grouped else "")
+    return place.error(row, "must be a finite number", _shown(cell), remedy)
 
 
 def _with_point(cell: str) -> str:

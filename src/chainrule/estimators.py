@@ -64,6 +64,10 @@ OF_A_RECIPE = {  # what a recipe of solver="auto" calls them
     "hidden_layer_sizes": "hidden", "learning_rate": "schedule", "learning_rate_init": "learning_rate", "max_iter": "epochs",
     "beta_2": "beta2",
 }  # fmt: skip
+NOT_OF_AUTO = (  # scikit-learn's parameters that say nothing of how auto trains
+    "power_t", "shuffle", "tol", "momentum", "nesterovs_momentum", "early_stopping", "validation_fraction", "beta_1",
+    "epsilon", "n_iter_no_change", "max_fun",
+)  # fmt: skip
 
 
 @dataclass(eq=False, repr=False)
@@ -717,12 +721,19 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         started: float,
     ) -> None:
         """Cross-fit the recipes for the table; the network of the largest share stands for the ensemble."""
+        idle = [name for name in NOT_OF_AUTO if getattr(self, name) != type(self).__dataclass_fields__[name].default]
+        if idle:
+            warnings.warn(
+                f"{', '.join(idle)}: not looked at by solver='auto', which ends each training where rows not learned from "
+                f"are answered best; name a solver, as solver='adam', or leave it out",
+                UserWarning,
+                stacklevel=3,
+            )
         self._seed_ = self._seed()
         self._check_objective(labels)
         problem = self._problem(labels)
-        fixed = {OF_A_RECIPE.get(name, name): getattr(self, name) for name in DEFAULTS if self._given(name)}
-        if self.weight_decay is not None:
-            fixed["weight_decay"] = self.weight_decay
+        settled = [name for name in (*DEFAULTS, "weight_decay", "augment") if self._given(name)]
+        fixed = {OF_A_RECIPE.get(name, name): getattr(self, name) for name in settled}
         if self.augment != AUTO:
             fixed["augment"] = self._augmentation()
         if "hidden" in fixed:
@@ -733,6 +744,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             problem, self.inputs_, table, labels, weight, self._seed_, self._threads, fixed, self.image_shape_,
             self._bends(labels), self._signs(), validation,
             np.inf if self.time_limit is None else started + self.time_limit, print if self.verbose else None,
+            settled=settled,
         )  # fmt: skip
         parts = None if self.ensemble == AUTO else int(self.ensemble)
         trials, pool = learn(learner, parts, self._strata(labels), self._bent)

@@ -50,6 +50,14 @@ def draws(seed: int, epoch: int, row: int, n: int) -> npt.NDArray[np.float64]:
     return (_of_key(key, 0, n) >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1
 
 
+def fingerprints(rows: npt.NDArray[np.generic]) -> npt.NDArray[np.uint64]:
+    """Return a number for each row of numbers (n, d), the same where rows are; else, but for 1 in 2^64, another; (n,)."""
+    prints = np.zeros(len(rows), dtype=np.uint64)
+    for column in rows.T:
+        prints = _mix(prints + np.uint64(GOLDEN) ^ column.astype(np.float64).view(np.uint64))
+    return prints
+
+
 def permutation(seed: int, epoch: int, n: int) -> npt.NDArray[np.int64]:
     """The order of n rows in an epoch (Fisher, Yates): place i takes what stands at a random place j <= i; (n,)."""
     half = np.uint64(32)

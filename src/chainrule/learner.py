@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from chainrule.data import Array, DataError
+from chainrule.data import Array, DataError, Indices
 from chainrule.diagnosis import CLEARLY, idle
 from chainrule.ensemble import Pool
+from chainrule.generator import fingerprints
 from chainrule.images import Augmentation, candidates
 from chainrule.inputs import Form, Inputs
 from chainrule.network import Floats, Network
@@ -47,6 +48,7 @@ from chainrule.trials import GAIN, Check, Doubles, Fold, Made, Trial, choose_sha
 
 # A recipe whose loss for the m rows of the first fold is above the least by over 0.1 + 2/√m of that is not tried on others.
 BEHIND, NOISE = 0.1, 2.0
+COPIES = 0.5  # of the rows
 CHANCE = 4.0  # rows' losses that the best of several is lower by, where there is nothing to learn
 
 
@@ -68,6 +70,7 @@ class Learner:
     validation: Examples | None = None  # the user's own, by which all is judged in place of rows set aside
     deadline: float = np.inf
     report: Callable[[str], None] | None = None
+    settled: list[str] = field(default_factory=list)  # the user's names for it
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -290,14 +293,18 @@ class Learner:
         elif loss >= constant - min(max(GAIN, CHANCE / len(self.labels)), 0.5) * abs(constant):
             self.warnings.append(
                 f"no network found in X what y depends on: on rows not learned from the mean loss is {loss:.4g}, that of a "
-                f"constant answer {constant:.4g}. Look whether the rows of X and y belong together, or get more of them, or "
-                f"other columns"
+                f"constant answer {constant:.4g}. {self.unsettle('look')} whether the rows of X and y belong together, or "
+                f"get more of them, or other columns"
             )
         elif loss - linear > CLEARLY * abs(constant):
             self.warnings.append(
                 f"the networks are worse than a linear model: on rows not learned from their mean loss is {loss:.4g}, "
-                f"its own {linear:.4g}. Leave hidden_layer_sizes, and what else was settled, to auto"
+                f"its own {linear:.4g}. {self.unsettle('get')} more rows"
             )
+
+    def unsettle(self, remedy: str) -> str:
+        """Return the beginning of a remedy: before all else, to leave to auto what was settled."""
+        return f"Leave {', '.join(self.settled)} to auto, or {remedy}" if self.settled else remedy.capitalize()
 
     def choose_augmentation(self, recipe: Recipe, fold: Fold, candidates: list[Augmentation | None]) -> Recipe:
         """Return the recipe with what may be done to images: what it is best to do with some in a short training."""
@@ -339,6 +346,18 @@ class Learner:
         return [trial for trial in trials.values() if trial.made]
 
 
+def originals(table: Array, labels: Floats, classes: Array | None) -> Indices:
+    """Return of each row, labels included, the first that is equal to it, where rows are copies; else itself; (n,).
+
+    They are where most, or most of a class, are there more than once. Fewer may well be there again in what is to come.
+    """
+    prints = fingerprints(labels) + np.uint64(3) * fingerprints(table)
+    _, first, of, count = np.unique(prints, return_index=True, return_inverse=True, return_counts=True)
+    kind = np.zeros(len(of), dtype=np.intp) if classes is None else np.unique(classes, return_inverse=True)[1]
+    copied = np.bincount(kind, weights=count[of] > 1) > COPIES * np.bincount(kind)
+    return np.asarray(np.where(copied[kind], first[of], np.arange(len(of))))
+
+
 def unvaried(values: Array) -> bool:
     """Whether no column of a table or of labels holds two values."""
     first = values[:1]
@@ -370,7 +389,7 @@ def learn(learner: Learner, parts: int | None, classes: Array | None, bent: bool
     if n < 2 and learner.validation is None:
         raise DataError(f"X has n_samples={n}, too few to set any aside: name a solver, as solver='lbfgs'")
     count = min(max(parts or 0, ONE_IN) if learner.images is not None else parts or parts_of(n), n)
-    folds = make_folds(n, count, learner.seed, classes)
+    folds = make_folds(originals(learner.table, learner.labels, classes), count, learner.seed, classes)
     if learner.validation is not None:
         given = learner.validation[0]
 
@@ -381,23 +400,28 @@ def learn(learner: Learner, parts: int | None, classes: Array | None, bent: bool
     rows = len(folds[0].kept)
 
     recipes = learner.plan(folds[0], parts, bent)
-    plain = (
-        []
-        if learner.images is not None
-        else [replace(linear(rows, learner.width, learner.problem, learner.fixed), bend=recipes[0].bend)]
+    # A linear model is among them, as all is settled but for layers; and is what all are measured by, as it is best.
+    among, bar = (
+        [replace(linear(rows, learner.width, learner.problem, fixed), bend=recipes[0].bend)]
+        if learner.images is None
+        else []
+        for fixed in (learner.fixed, {})
     )
-    # It does not have the layers that the user has settled.
-    among = [] if {"hidden", "activation"} & set(learner.fixed) else plain
+    among = [] if {"hidden", "activation"} & set(learner.fixed) else among
     trials = learner.cross_fit([*recipes, *among], folds)
     ran = max((trial.folds for trial in trials), key=len, default=folds[:1])
-    bars = trials if among or learner.late() else learner.cross_fit(plain, ran)
+    bars = trials if bar == among or learner.late() else learner.cross_fit(bar, ran)
     constant = learner.loss_of_constant(ran)
-    straight = min((t.loss for t in bars if t.recipe in plain and len(t.folds) == len(ran)), default=np.inf)
-    best = min((t.loss for t in trials if t.recipe not in plain and len(t.folds) == len(ran)), default=np.inf)
+    straight = min((t.loss for t in bars if t.recipe in bar and len(t.folds) == len(ran)), default=np.inf)
+    best = min((t.loss for t in trials if t.recipe not in among and len(t.folds) == len(ran)), default=np.inf)
     if not learner.late() and (best >= constant or best - straight > CLEARLY * abs(constant)):
         trials += learner.cross_fit(others(recipes, learner.fixed), folds)
     for trial in trials:
         trial.settle(learner.loss_of)
+    if all(np.isinf(trial.loss) for trial in trials):
+        raise FloatingPointError(
+            f"no network learned anything finite. {learner.unsettle('look')} for outliers in the data, or scale it"
+        )
     loss, pool = choose_shares(trials, learner.loss_of, learner.problem.pool)
     learner.compare(loss, constant, straight)
     # Asked again: it may be no more so at the best time.

@@ -51,13 +51,22 @@ class Made(NamedTuple):
     checks: list[Check]
 
 
-def make_folds(rows: int, count: int, seed: int, classes: Array | None = None) -> list[Fold]:
-    """Return `count` folds whose parts set aside are all rows; of each class alike, where there are classes."""
+def make_folds(first: Indices, count: int, seed: int, classes: Array | None = None) -> list[Fold]:
+    """Return folds, `count` or as many as rows differ, whose parts set aside are all rows; of each class alike.
+
+    `first` is of each row the first that is equal to it: what is set aside is not to be among what is learned from.
+    """
+    rows = len(first)
+    if (first == first[0]).all():
+        first = np.arange(rows)
     order = permutation(seed, FOLDS, rows)
+    order = order[first[order] == order]
     if classes is not None:
         order = order[np.argsort(classes[order], kind="stable")]
+    count = min(count, len(order))
     number = np.empty(rows, dtype=np.intp)
-    number[order] = np.arange(rows) % count
+    number[order] = np.arange(len(order)) % count
+    number = number[first]
     return [Fold(np.flatnonzero(number != k), np.flatnonzero(number == k)) for k in range(count)]
 
 
@@ -123,8 +132,6 @@ def choose_shares(trials: list[Trial], loss_of: Judge, pool: Pool) -> tuple[floa
     Returns the loss of all together, and their pool, of probabilities with half the temperature at which it is least.
     """
     finite = [k for k, trial in enumerate(trials) if np.isfinite(trial.loss)]
-    if not finite:
-        raise FloatingPointError("no network learned anything finite; look for outliers in the data, or scale it")
     most = max(len(trials[k].folds) for k in finite)
     able = [k for k in finite if 2 * len(trials[k].folds) >= most]
     folds = [
