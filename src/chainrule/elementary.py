@@ -43,7 +43,7 @@ def exponential(x: npt.ArrayLike) -> Array:
 
 
 def logarithm(x: npt.ArrayLike) -> Array:
-    """Return ln x for x ≥ 0, as k ln 2 + 2 artanh s by the series, of x = 2^k (1 + s) / (1 − s)."""
+    """Return ln x, NaN where x < 0, as k ln 2 + 2 artanh s by the series, of x = 2^k (1 + s) / (1 − s)."""
     x = np.asarray(x, dtype=np.float64)
     m, k = np.frexp(x)
     low = m < math.sqrt(0.5)
@@ -51,4 +51,4 @@ def logarithm(x: npt.ArrayLike) -> Array:
     with np.errstate(invalid="ignore"):
         s = (m - 1) / (m + 1)
     y = k * LN2_HIGH + (k * LN2_LOW + s * _series(s * s, ARTANH))
-    return np.where(x == 0, -np.inf, np.where(np.isinf(x), x, y))
+    return np.where(x > 0, np.where(np.isinf(x), x, y), np.where(x == 0, -np.inf, np.nan))

@@ -128,7 +128,7 @@ class Learner:
         columns = 1 if self.inputs is None else len(self.inputs.used)
         network = self.problem.network(recipe, X.shape[1], columns, seed)
 
-        others = X[fold.aside] if fold.own is None else fold.own(recipe)
+        aside = X[fold.aside] if fold.own is None else fold.own(recipe)
         weight = None if self.weight is None else self.weight[fold.kept]
         checks: list[Check] = []
 
@@ -137,7 +137,7 @@ class Learner:
             labels = self.bent
 
         def check(history: History) -> None:
-            answers = self.problem.pool.ask(network, others, threads)
+            answers = self.problem.pool.ask(network, aside, threads)
             if recipe.bend and self.bends is not None:
                 answers = self.bends.undo(answers)
             checks.append(Check(history.epochs, network.parameters.copy(), answers))
