@@ -390,6 +390,13 @@ def test_divergence_is_tried_again_with_smaller_steps(rng, monkeypatch):
     assert min(rates[-4:]) == 1.0, "what the user has settled stays"
 
 
+def test_losses_that_are_no_numbers_are_said(rng, monkeypatch):
+    monkeypatch.setattr(Learner, "loss_of", lambda self, folds, answers: np.nan)
+    X = rng.normal(size=(40, 2))
+    with pytest.raises(FloatingPointError, match=r"anything finite\. Leave max_iter to auto, or look for"):
+        Regressor(random_state=0, ensemble=2, max_iter=2).fit(X, X[:, 0])
+
+
 def test_saturated_networks_are_tried_again_with_smaller_steps_and_said(rng, monkeypatch):
     """The first layer's relus are all put far below 0, as too large a step does it; what is settled of the steps stays."""
     X = rng.normal(size=(300, 2))

@@ -418,7 +418,7 @@ def learn(learner: Learner, parts: int | None, classes: Array | None, bent: bool
         trials += learner.cross_fit(others(recipes, learner.fixed), folds)
     for trial in trials:
         trial.settle(learner.loss_of)
-    if all(np.isinf(trial.loss) for trial in trials):
+    if not any(np.isfinite(trial.loss) for trial in trials):
         raise FloatingPointError(
             f"no network learned anything finite. {learner.unsettle('look')} for outliers in the data, or scale it"
         )

@@ -129,7 +129,7 @@ def mean_loss(problem: Problem, answers: Doubles, labels: Floats, weight: Double
 def choose_shares(trials: list[Trial], loss_of: Judge, pool: Pool) -> tuple[float, Pool]:
     """Give each trial its share: one more part, again and again, to the one that lowers the loss most (Caruana 2004).
 
-    Returns the loss of all together, and their pool, of probabilities with half the temperature at which it is least.
+    Returns the loss of all together, and their pool, of probabilities with the root of the temperature at which it is least.
     """
     finite = [k for k, trial in enumerate(trials) if np.isfinite(trial.loss)]
     most = max(len(trials[k].folds) for k in finite)
