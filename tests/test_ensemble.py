@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import time
 import warnings
 from dataclasses import replace
@@ -162,6 +163,40 @@ def test_a_named_solver_trains_one_network(tmp_path):
     bayesian = Regressor((5,), "tanh", solver="bayesian", alpha=0.0, tol=0, random_state=0).fit(*smooth())
     assert bayesian.history_.evidence is not None
     assert rmse(bayesian, *smooth(seed=1)) < 0.1
+
+
+def test_what_a_fit_did_is_said(rng, tmp_path):
+    """What was chosen, what else was tried, what a constant would be worth; and what is looked at in the end."""
+    X, y = smooth(120)
+    model = Regressor(random_state=0).fit(X, y)
+    said = model.summary()
+    assert re.match(
+        r"8 networks, tanh \S+ by bayesian \(mean loss \S+\), on rows not learned from; the others: silu 128", said
+    )
+    assert re.search(r"linear by bayesian \S+, a constant answer 0\.\d+; \d+\.\d s$", said)
+    assert model.choice_[-1]["loss"] == pytest.approx(0.5, abs=0.1), "half the variance"
+    batches = Regressor(random_state=0, batch_size=32, max_iter=40).fit(X, y)
+    assert len(batches.validation_curve_) == 20
+    assert min(batches.validation_curve_) == max(batches.choice_, key=lambda c: c["share"])["loss"]
+    assert Regressor(random_state=0, time_limit=0.01).fit(X, y).summary().endswith("s, when time was up")
+    twice = Regressor(random_state=0, hidden_layer_sizes=(8,), activation="tanh", max_iter=5, learning_rate="constant")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        names = [c["recipe"] for c in twice.fit(X, rng.normal(size=120)).choice_]
+    assert len(names) == len(set(names))
+
+
+def test_the_users_penalty_takes_the_place_of_decay():
+    X, y = smooth(60)
+    how = {"random_state": 0, "ensemble": 2, "max_iter": 20, "hidden_layer_sizes": (8,)}
+    weights = {
+        decay: np.abs(Regressor(**how, **given).fit(X, y).network_.parameters).sum()
+        for decay, given in (("both", {"alpha": 0.0}), ("own", {"alpha": 0.0, "weight_decay": 1.0}))
+    }
+    assert weights["own"] < 0.95 * weights["both"]
+    plain = Regressor(**how, alpha=0.0).fit(X, y)
+    none = Regressor(**how, alpha=0.0, weight_decay=0.0).fit(X, y)
+    np.testing.assert_array_equal(plain.network_.parameters, none.network_.parameters)
 
 
 def test_time_limit_ends_the_training():
@@ -368,6 +403,23 @@ def test_what_depends_on_nothing_is_said(known, rng):
     assert known is Classifier or np.std(model.predict(X)) < 0.5, "it answers nearly a constant"
 
 
+def test_a_column_of_which_nothing_is_learned_is_said(rng):
+    """Where there are several, the others' gain does not hide it."""
+    X = rng.normal(size=(200, 3))
+    Y = np.stack([X[:, 0], rng.normal(size=200)], axis=1)
+    how = {"random_state": 0, "n_threads": 2, "ensemble": 2, "max_iter": 30}
+    with pytest.warns(ConvergenceWarning, match="in X what column 1 of y, of which 200 rows are known, depends on"):
+        Regressor(**how).fit(X, Y)
+    Y[:, 1] = np.where(np.arange(200) < 3, X[:, 1], np.nan)
+    with pytest.warns(ConvergenceWarning, match="column 1 of y is known in 3 of 200 rows: too few to learn it from"):
+        Regressor(**how).fit(X, Y)
+    with pytest.warns(ConvergenceWarning, match="in X what column 0 of y, of which 200 rows are known, depends on"):
+        Classifier(**how).fit(X, np.stack([rng.integers(0, 2, 200), X[:, 0] > 0], axis=1).astype(int))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Regressor(**how).fit(X, np.stack([X[:, 0], X[:, 1], np.full(200, 3.0)], axis=1))
+
+
 def test_divergence_is_tried_again_with_smaller_steps(rng, monkeypatch):
     X, y = rng.normal(size=(300, 2)), rng.normal(size=300)
     rates = []
@@ -391,7 +443,7 @@ def test_divergence_is_tried_again_with_smaller_steps(rng, monkeypatch):
 
 
 def test_losses_that_are_no_numbers_are_said(rng, monkeypatch):
-    monkeypatch.setattr(Learner, "loss_of", lambda self, folds, answers: np.nan)
+    monkeypatch.setattr(Learner, "loss_of", lambda self, folds, answers, column=None: np.nan)
     X = rng.normal(size=(40, 2))
     with pytest.raises(FloatingPointError, match=r"anything finite\. Leave max_iter to auto, or look for"):
         Regressor(random_state=0, ensemble=2, max_iter=2).fit(X, X[:, 0])
@@ -654,7 +706,7 @@ def test_the_temperature_is_found_on_rows_not_learned_from(rng):
 
     sure = 3 * q
     trial = Trial(Recipe("adamw", (), "identity"), folds, answers=[sure[:2000], sure[2000:]], loss=1.0)
-    loss, pool = choose_shares([trial], loss_of, Pool("softmax"))
+    loss, pool, _, _ = choose_shares([trial], loss_of, Pool("softmax"))
     assert trial.share == 1
     assert loss == pytest.approx(loss_of(folds, [sure]))
     assert pool.temperature == pytest.approx(np.sqrt(3), rel=0.05)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import pickle
 import re
+import time
 import warnings
 
 import numpy as np
@@ -181,7 +182,7 @@ def test_frames_of_small_integers_are_numbers_not_images():
     frame = pd.DataFrame({"age": np.arange(20, 60, dtype=np.uint8)})
     y = np.arange(40.0)
     model = Regressor(solver="lbfgs", max_iter=100, random_state=0).fit(frame, y)
-    assert not model.grey_
+    assert model.span_ is None
     assert model.score(frame, y) > 0.99
 
 
@@ -189,7 +190,7 @@ def test_images_stay_bytes():
     X, y = load_digits(return_X_y=True)
     grey = (X * 15).astype(np.uint8)
     model = Classifier(solver="adam", max_iter=30, random_state=0).fit(grey, y)
-    assert model.grey_
+    assert model.span_ == (0, 255)
     assert model.inputs_ is None
     np.testing.assert_array_equal(model.predict_proba(grey), model.predict_proba(grey.astype("f") / np.float32(255)))
 
@@ -317,7 +318,7 @@ def test_not_converged_is_said():
         warnings.simplefilter("error")
         with pytest.raises(ConvergenceWarning, match="max_iter=2 epochs were run"):
             Classifier(solver="adam", max_iter=2).fit(X, y)
-        Classifier(solver="adam", max_iter=2, tol=0, learning_rate_init=0.02).fit(X, y)
+        Classifier(solver="adam", max_iter=100, tol=0, learning_rate_init=0.02, random_state=0).fit(X, y)
 
 
 def test_verbose_prints_a_line_an_epoch(capsys):
@@ -678,10 +679,25 @@ def test_small_bytes_are_numbers():
     rng = np.random.default_rng(0)
     flags = rng.integers(0, 2, (400, 6), dtype=np.uint8)
     model = Classifier(solver="adam", random_state=0).fit(flags, flags[:, 0])
-    assert not model.grey_
+    assert model.span_ is None
     assert model.score(flags, flags[:, 0]) == 1
     images = rng.integers(0, 256, (400, 6), dtype=np.uint8)
-    assert Classifier(solver="adam", max_iter=2, tol=0).fit(images, images[:, 0] > 99).grey_
+    assert Classifier(solver="adam", max_iter=2, tol=0).fit(images, images[:, 0] > 99).span_ == (0, 255)
+
+
+def test_time_ends_a_named_solver_and_an_ensemble_is_of_auto():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(5000, 20))
+    started = time.perf_counter()
+    model = Regressor((200, 200), solver="adam", max_iter=100_000, tol=0, time_limit=0.3, random_state=0).fit(
+        X, X[:, 0]
+    )
+    assert time.perf_counter() - started < 5
+    assert 0 < model.n_iter_ < 100_000
+    assert model.history_.ending == "stopped"
+    for settings in ({"solver": "adam", "ensemble": 3}, {"ensemble": 1}, {"ensemble": 3, "warm_start": True}):
+        with pytest.raises(ValueError, match=r"ensemble is of solver='auto', 2 or more: .* name a solver"):
+            Regressor(**settings).fit(X, X[:, 0])
 
 
 @pytest.mark.parametrize("weight", [{0: -1, 1: 1}, {0: np.nan, 1: 1}, {0: 0, 1: 0}])

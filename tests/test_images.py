@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import chainrule
@@ -223,6 +224,49 @@ def test_images_of_any_kind_are_the_same(rng, tmp_path):
         np.testing.assert_allclose(alike.predict_proba(X), expected, atol=2e-3)
     with pytest.raises(ValueError, match=r"X must hold grey levels 0..255, or 0..1; found -2"):
         first.predict(X[:2] - 2.0 * (X[:2] > 0) - 2.0)
+
+
+def test_images_of_any_range_and_container(rng, tmp_path):
+    """Lists, booleans, 16 bits, -1..1, and frames of pixels are images, too, of grey levels that new ones must keep to."""
+    X, y = pictures(rng, 90)
+    for told, span, wrong in (
+        (X.tolist(), (0, 255), X * -1.0),
+        (X > 127, (0, 1), X * 10.0),
+        (X / 127.5 - 1, (-1, 1), X * 1.0),
+        (X.astype(np.uint16) * 257, (0, 65535), X * -257.0),
+        (pd.DataFrame(X.reshape(90, -1)), (0, 255), pd.DataFrame(X.reshape(90, -1) * 3.0)),
+        (X / 255.0, (0, 1), X * 10.0),
+    ):
+        model = chainrule.Classifier(**FAST | {"max_iter": 5}).fit(told, y)
+        assert model.image_shape_ == (12, 12)
+        assert model.span_ == span
+        expected = model.predict_proba(told)
+        assert model.summary().startswith("images of 12 x 12: ")
+        chainrule.save(model, tmp_path / "m.chain")
+        np.testing.assert_array_equal(chainrule.load(tmp_path / "m.chain").predict_proba(told), expected)
+        with pytest.raises(ValueError, match=r"X must hold grey levels (0..1|-1..1|0..255|0..65535)"):
+            model.predict(wrong)
+    np.testing.assert_allclose(model.predict_proba(X.astype(float)), expected, atol=1e-6)  # 0..255 for 0..1
+    np.testing.assert_allclose(model.predict_proba(X), expected, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # of two epochs
+def test_stated_distortions_of_frames(rng):
+    """Pixels that are the same in all images stay; what is no number, or missing, is refused by its place."""
+    X, y = pictures(rng, 60)
+    X[:, 0] = 0
+    frame = pd.DataFrame(X.reshape(60, -1), columns=[f"p{i}" for i in range(144)])
+    for how in (FAST | {"max_iter": 2}, {"solver": "adam", "max_iter": 2, "tol": 0.0, "random_state": 0}):
+        model = chainrule.Classifier(**how, augment=Augmentation(shift=1)).fit(frame, y)
+        assert model.network_.sizes[0] == 144
+        same = chainrule.Classifier(**how, augment=Augmentation(shift=1)).fit(X, y)
+        np.testing.assert_array_equal(model.predict_proba(frame), same.predict_proba(X))
+        holes = frame.astype(float)
+        holes.iloc[3, 5] = np.nan
+        with pytest.raises(ValueError, match="X must hold finite numbers; found NaN at row 3, column 5"):
+            chainrule.Classifier(**how, augment=Augmentation(shift=1)).fit(holes, y)
+        with pytest.raises(ValueError, match="X must hold numbers; found 'x' at row 0, column 2"):
+            chainrule.Classifier(**how, augment=Augmentation(shift=1)).fit(frame.assign(p2="x"), y)
 
 
 def test_distortions_are_chosen_where_they_help_and_only_there(rng):

@@ -221,7 +221,7 @@ def test_files_that_are_no_models(tmp_path):
     with pytest.raises(DataError, match="do not fit"):
         chainrule.load(path)
     save_file({"a": np.zeros(3)}, path, {"chainrule": '{"format": 99}'})
-    with pytest.raises(DataError, match="has format 99; this version of chainrule reads format 2"):
+    with pytest.raises(DataError, match="has format 99; this version of chainrule reads format 3"):
         chainrule.load(path)
 
 
@@ -370,7 +370,7 @@ def test_images(tmp_path, monkeypatch, capsys):
     assert command("predict", "photos.chain", "big.png") == 2
     assert "big.png: images of 9 x 9 pixels; the model learned from 5 x 6 pixels" in capsys.readouterr().err
     assert command("fit", "photos", "--quiet", "--hidden", "20", "--out", "auto.chain") == 0
-    assert "% 2 x gelu 20" in capsys.readouterr().out, "as images are learned"
+    assert "images of 6 x 5: 2 networks, gelu 20" in capsys.readouterr().out, "as images are learned"
     assert command("predict", "auto.chain", "photos/dark/3.png") == 0
     assert "photos/dark/3.png,dark," in capsys.readouterr().out
 
@@ -437,7 +437,7 @@ def test_ensemble_and_time_limit(table, capsys):
         assert command("fit", "numbers.csv", *arguments) == 0
         model = chainrule.load("m.chain")
         assert max(chosen["networks"] for chosen in model.choice_) == networks
-        assert f"% {networks} x " in capsys.readouterr().out
+        assert f"{networks} network" in capsys.readouterr().out
     assert model.time_limit == 1e-6
 
 
@@ -778,13 +778,13 @@ def test_the_file_does_not_depend_on_threads(table):
         (["--bounds", ","], "--bounds must be LOW,HIGH"),
         (["--bounds", "0,x"], "--bounds must be LOW,HIGH"),
         (["--bounds", "0,9", "--loss", "gaussian"], "--bounds"),
-        (["--ensemble", "1"], "--ensemble must be a whole number of 2"),
+        (["--ensemble", "1"], "--ensemble is of solver='auto', 2 or more: each network"),
         (["--time-limit", "0"], "--time-limit must be a finite number, above 0"),
         (
             ["--momentum", "0.5"],
             "--momentum goes with --solver sgd or momentum or nesterov; got auto: leave --momentum out",
         ),
-        (["--solver", "adam", "--ensemble", "3"], "--ensemble goes with --solver auto; got adam: leave --ensemble out"),
+        (["--solver", "adam", "--ensemble", "3"], "--ensemble is of solver='auto', 2 or more"),
         (["--target", "Strength"], "Did you mean 'strength'"),
     ],
     ids=str,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -141,6 +142,77 @@ def test_columns_of_another_kind_than_before():
     table, _ = read_table(mixed, "X", columns)
     np.testing.assert_array_equal(table[:, 0], [1, 2.5, np.nan, 3])
     np.testing.assert_array_equal(table[:, 7], [1, 0, np.nan, 1])
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        (lambda i: f"{i % 28 + 1:02d}/03/2020", "'t': most values look like dates; found '01/03/2020' at row 0. Write year,"),
+        (lambda i: f"2020/{i % 12 + 1}/{i % 28 + 1}", "look like dates"),
+        (lambda i: f"{i % 28 + 1}.{i % 12 + 1}.2020 12:30", "look like dates"),
+        (lambda i: f"{i % 24}:{i % 60:02d}", "look like times of day; found '0:00' at row 0. Write hours as a number"),
+        (lambda i: f"{i},{i + 5}", "look like numbers with a comma; found '0,5' at row 0. Write 1234.5"),
+        (lambda i: f"1,{i:03d},000.5", "look like numbers with a comma"),
+        (lambda i: f"<{i / 10}" if i % 3 else f"{i}", "look like numbers with a sign; found '<0.1' at row 1. Leave the sign"),
+        (lambda i: f"{i} %", "look like numbers with a sign.* put a letter before them"),
+        (lambda i: f"€ {i}", "look like numbers with a sign"),
+    ],
+)  # fmt: skip
+def test_numbers_and_dates_otherwise_written_are_no_classes(written, message):
+    cells = [written(i) for i in range(40)]
+    with pytest.raises(DataError, match=message):
+        read_table(pd.DataFrame({"t": cells}), "X")
+    assert read_table(pd.DataFrame({"t": pd.Categorical(cells)}), "X")[1][0].kind == "category"
+
+
+def test_classes_that_look_a_little_like_numbers_stay_classes():
+    for cells in (
+        ["<18", "18-25", "26-40", ">40"] * 10,  # few
+        [f"{i}-{i + 5}" for i in range(40)],
+        [f"{i}.{i + 1}.{i + 2}" for i in range(40)],  # versions
+        [f"A{i}:{i:02d}" for i in range(40)],
+        [f"{i},{i + 5}" if i % 2 else "none such" for i in range(40)],
+    ):
+        assert read_table(pd.DataFrame({"t": cells}), "X")[1][0].kind == "category"
+
+
+def test_classes_are_found_however_they_are_written():
+    frame = pd.DataFrame({"code": pd.Categorical([1, 2, 1, 3]), "word": [" a", "a", "b ", "01"]})
+    _, columns = read_table(frame, "X")
+    assert columns[1].classes == ["01", "a", "b"]
+    new = pd.DataFrame({"code": ["1", "2.0", " 3", "x"], "word": ["a ", "b", "1", "A"]})
+    np.testing.assert_array_equal(read_table(new, "X", columns)[0], [[0, 1], [1, 2], [2, 0], [-1, -1]])
+    zips = pd.DataFrame({"zip": pd.Categorical(["0123", "123", "7"])})  # two are the same number: as they are written
+    _, columns = read_table(zips, "X")
+    assert read_table(pd.DataFrame({"zip": ["123", "00123", "07"]}), "X", columns)[0][:, 0].tolist() == [1, -1, 2]
+
+
+def test_a_column_all_of_whose_classes_are_new_is_said():
+    _, columns = read_table(pd.DataFrame({"town": ["Rome", "Oslo", "Bern", "Rome"]}), "X")
+    with pytest.warns(
+        UserWarning, match=r"X, column 'town': none of its values, as 'BERN', was in what was learned from"
+    ):
+        read_table(pd.DataFrame({"town": ["ROME", "OSLO", "BERN"]}), "X", columns)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_table(pd.DataFrame({"town": ["ROME", "OSLO", "Bern"]}), "X", columns)
+        read_table(pd.DataFrame({"town": ["Graz"]}), "X", columns)
+
+
+def test_booleans_and_the_order_of_columns_are_kept():
+    frame = pd.DataFrame({0: [True, False, True], 1: [1.0, 2.0, 3.0]})
+    _, columns = read_table(frame, "X")
+    assert read_table(frame.assign(**{}).astype(float), "X", columns)[0].tolist() == [[1, 1], [0, 2], [1, 3]]
+    with pytest.raises(DataError, match="is a boolean in what was learned from; found 2 at row 2"):
+        read_table(pd.DataFrame({0: [0, 1, 2], 1: [1.0, 2.0, 3.0]}), "X", columns)
+    with pytest.raises(DataError, match=r"X, column 0: is a boolean in what was learned from; found 0.5 at row 1"):
+        read_table(np.array([[1, 1], [0.5, 2]]), "X", columns)
+    with pytest.raises(
+        DataError, match="X must have the columns that were learned from, in their order; found 1 at place 0"
+    ):
+        read_table(frame[[1, 0]], "X", columns)
+    with pytest.raises(DataError, match="found 2 at place 1 where 1 was"):
+        read_table(frame.rename(columns={1: 2}), "X", columns)
 
 
 def learned(frame, scaling="robust"):

@@ -102,6 +102,26 @@ def test_a_quantile_below_an_upper_bound_is_that_quantile(rng):
         assert model.predict(X).mean() == pytest.approx(0.9, abs=0.06)
 
 
+def test_what_is_positive_and_has_a_heavy_tail_is_learned_by_its_logarithm(rng):
+    """As without the bound, and above it in any case."""
+    X = rng.normal(size=(300, 3))
+    y = np.exp(2 * (np.sin(X[:, 0]) + X[:, 1]) + 0.1 * rng.normal(size=300))
+    how = {"random_state": 0, "ensemble": 2, "max_iter": 60}
+    free = Regressor(**how).fit(X, y)
+    assert "of log y" in free.summary()
+    bound = Regressor(bounds=(0, None), **how).fit(X, y)
+    np.testing.assert_array_equal(bound.predict(X), free.predict(X))
+    lower = Regressor(bounds=(-5, None), target_transform="log", **how).fit(X, y - 5)
+    assert lower.predict(10 * X).min() >= -5
+    np.testing.assert_allclose(lower.predict(X), free.predict(X) - 5, rtol=0.02, atol=0.02 * y.std())
+    named = Regressor(bounds=(0, None), target_transform="log", solver="adam", max_iter=400, tol=0, random_state=0)
+    assert named.fit(X, y).predict(10 * X).min() >= 0
+    y[0] = 0.0  # then it has no logarithm
+    assert Regressor(bounds=(0, None), **how).fit(X, y).out_activation_ == "softplus"
+    counts = Regressor(loss="poisson", bounds=(0, None), **how).fit(X, np.round(y))
+    assert counts.predict(X).min() >= 0
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -116,6 +136,7 @@ def test_a_quantile_below_an_upper_bound_is_that_quantile(rng):
         ({"target_transform": "log"}, r"above 0 for target_transform='log'; found 0 at row 0, column 0. Use 'asinh'"),
         ({"target_transform": "log", "bounds": (0, 9), "least": 0.5}, "target_transform='log' goes with half_squared_error,"),
         ({"target_transform": "log", "loss": "gaussian", "least": 0.5}, "target_transform='log' goes with"),
+        ({"target_transform": "log", "bounds": (0, None)}, "y must be above 0 for target_transform='log'; found 0 at row 0"),
     ],
 )  # fmt: skip
 def test_bad_targets(settings, message):

@@ -49,7 +49,7 @@ PARAMETERS = {
 # The flags of what the library names otherwise, so that an error speaks of what was typed.
 FLAGS = {"seed": "--seed", **{name: f"--{option.replace('_', '-')}" for option, name in PARAMETERS.items()}}
 # Options that say something to these solvers alone.
-ALONE = {"momentum": ("sgd", "momentum", "nesterov"), "ensemble": ("auto",), "time_limit": ("auto",)}
+ALONE = {"momentum": ("sgd", "momentum", "nesterov")}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -105,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         "--solver", help=f"auto, {', '.join(SOLVERS)} (default: auto, which chooses what is not given here)"
     )
     fit.add_argument(
-        "--time-limit", type=float, metavar="SECONDS", help="after which auto trains no further (default: none)"
+        "--time-limit", type=float, metavar="SECONDS", help="after which nothing is trained further (default: none)"
     )
     fit.add_argument(
         "--ensemble", type=int, metavar="N", help="networks of each kind that auto trains (default: by rows)"

@@ -34,22 +34,38 @@ def complaints(network: Network, problem: Problem, rows: Array, labels: Floats, 
         found.append(
             f"the network learned nothing: on its own rows the mean loss is {own:.4g}, that of a constant answer {bar:.4g}"
         )
-    elif (linear := _linear(problem, rows, labels, weight)) is not None and own > linear + CLEARLY * abs(bar):
-        found.append(
-            f"the network is worse than a linear model: on its own rows the mean loss is {own:.4g}, a linear model's "
-            f"{linear:.4g}"
-        )
+    elif (linear := _linear(rows, labels, weight)) is not None:
+        if problem.squares and problem.output == "identity":
+            least = mean_loss(problem, linear, labels, weight)
+            if own > least + CLEARLY * abs(bar):
+                found.append(
+                    f"the network is worse than a linear model: on its own rows the mean loss is {own:.4g}, a linear "
+                    f"model's {least:.4g}"
+                )
+        elif problem.pool.output:
+            wrong, least = (_wrong(z, labels) for z in (network.predict(rows), linear))
+            if wrong > least + CLEARLY + np.sqrt(wrong / len(rows)):
+                found.append(
+                    f"the network is worse than a linear model: of its own rows it answers {100 * wrong:.2g} % wrong, a "
+                    f"linear model {100 * least:.2g} %"
+                )
     return found + idle(network, rows)
 
 
-def _linear(problem: Problem, rows: Array, labels: Floats, weight: Doubles | None) -> float | None:
-    """Return the least mean loss of a linear model; None where it is not to be had, or would fit anything."""
+def _linear(rows: Array, labels: Floats, weight: Doubles | None) -> Doubles | None:
+    """Return the answers of least squares; None where they are not to be had, or would fit anything."""
     n, d = rows.shape
-    if not problem.squares or problem.output != "identity" or d > COLUMNS or n < 2 * (d + 1) or np.isnan(labels).any():
+    if d > COLUMNS or n < 2 * (d + 1) or np.isnan(labels).any():
         return None
     A, root = np.column_stack([rows.astype(np.float64), np.ones(n)]), np.sqrt(np.ones(n) if weight is None else weight)
-    solution = np.linalg.lstsq(A * root[:, None], labels * root[:, None], rcond=None)[0]
-    return mean_loss(problem, A @ solution, labels, weight)
+    return np.asarray(A @ np.linalg.lstsq(A * root[:, None], labels * root[:, None], rcond=None)[0])
+
+
+def _wrong(answers: Array, labels: Floats) -> float:
+    """Return the share of wrong classes, or of wrong labels where there are several, or one of two classes."""
+    if labels.shape[1] > 1 and (labels.sum(axis=1) == 1).all():
+        return float((answers.argmax(axis=1) != labels.argmax(axis=1)).mean())
+    return float(((answers > 0.5) != (labels > 0.5)).mean())
 
 
 def idle(network: Network, rows: Array) -> list[str]:

@@ -88,7 +88,8 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         gradient_descent, rprop, lbfgs, levenberg_marquardt, bayesian, as `train` describes them. With warm_start, and in
         `partial_fit`, auto is adam.
     alpha : float, default "auto"
-        Strength of the L2 penalty ½ alpha |W|² / (rows of a batch), as in scikit-learn.
+        Strength of the L2 penalty ½ alpha |W|² / (rows of a batch), as in scikit-learn. Under auto it takes the place of the
+        weight_decay of its recipes.
     batch_size : int, default "auto"
         Rows a step, or all where there are fewer.
     learning_rate : {"constant", "step", "cosine", "onecycle", "invscaling", "adaptive"}, default "auto"
@@ -159,7 +160,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
     ensemble : int, default "auto"
         How many networks of each kind auto trains: into so many parts the rows are divided.
     time_limit : float, optional
-        Seconds after which auto trains no further. Without it what is learned does not depend on the machine.
+        Seconds after which nothing is trained further. Without it what is learned does not depend on the machine.
     standardize : bool, default True
         Scale each column of numbers, and of the Regressor's y, inside: to mean 0 and deviation 1, by auto robustly; y only
         where output is identity.
@@ -240,7 +241,8 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             Of a Regressor's several columns some numbers may be missing, NaN: of such a row it learns the others.
         sample_weight : array, (n,), optional
         X_val, y_val : optional
-            A validation set of your own: its loss is in `validation_curve_`, and early stopping watches it.
+            A validation set of your own: its loss is in `validation_curve_`, and early stopping watches it. Under auto it
+            judges in place of rows set aside.
 
         Returns
         -------
@@ -324,7 +326,12 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         """Refuse parameters of a wrong kind or out of range, by their own names."""
         for name in ("max_iter", "n_iter_no_change", "max_fun", "batch_size", "ensemble"):
             if self._given(name):
-                data.check_integer(name, getattr(self, name), 2 if name == "ensemble" else 1, 2**62)
+                data.check_integer(name, getattr(self, name), 1, 2**62)
+        if self._given("ensemble") and (self.ensemble == 1 or self._solver != AUTO):
+            raise ValueError(
+                f"ensemble is of solver='auto', 2 or more: each network is judged by rows that others learn from; got "
+                f"{self.ensemble} with solver={self.solver!r}. For one network name a solver and leave ensemble out"
+            )
         if self.n_threads is not None:
             data.check_threads(self.n_threads)
         if isinstance(self.random_state, int | np.integer):
@@ -410,6 +417,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         """Check the data, learn its scales when `first`, and return rows, labels and weights for the network."""
         if y is None:
             raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None.")
+        X = images.as_stack(X)
         checked = self._checked(X, reset=first)
         targets = self._check_targets(y)
         check_consistent_length(checked, targets)
@@ -420,9 +428,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         )
         weight = self._weights(targets, weight)
         if first:
-            self.image_shape_ = self._image_shape(X)
-            grey = isinstance(X, np.ndarray) and (X.dtype == np.uint8 or self.image_shape_ is not None)
-            self.grey_ = grey and images.has_levels(X)
+            self._learn_images(X, checked)
             table = self._learn_inputs(checked, weight)
             self._learn_targets(targets, weight, classes)
         else:
@@ -432,23 +438,38 @@ class _Network(BaseEstimator):  # type: ignore[misc]
     def _learn_inputs(self, checked: Any, weight: Array | None) -> Array:
         """Learn the columns; they are None where the rows enter as they are."""
         self.inputs_: Inputs | None = None
-        if self.grey_:
-            return images.levels_as_bytes(checked, "X")
+        if self.image_shape_ is not None or self.span_ is not None:
+            return self._pixels(checked, "X")
         table, columns = read_table(checked, "X")
         plain = isinstance(checked, np.ndarray) and checked.dtype.kind in "fiub" and not np.isnan(table).any()
-        if plain and (not self.standardize or self.image_shape_ is not None):
+        if plain and not self.standardize:
             return checked if checked.dtype in FLOATING else table
         scaling = "none" if not self.standardize else "robust" if self._solver == AUTO else "standard"
         self.inputs_ = Inputs.learn(columns, table, scaling, weight)
         return table
 
-    def _image_shape(self, X: Any) -> tuple[int, ...] | None:
-        """Return the shape of X's images, None where it has none."""
-        stacked = isinstance(X, np.ndarray) and X.ndim > 2
+    def _learn_images(self, X: Any, checked: Any) -> None:
+        """Learn the shape of the images, and what their grey levels lie between; each is None where there are none."""
+        self.image_shape_: tuple[int, ...] | None = None
+        self.span_: tuple[float, float] | None = None
+        X = X if isinstance(X, np.ndarray) else np.asarray(checked)
         if isinstance(self.augment, Augmentation):
-            own = replace(self.augment, shape=X.shape[1:]) if self.augment.shape is None and stacked else self.augment
-            return own.for_rows(int(np.prod(np.shape(X)[1:]))).shape
-        return images.shape_of(X) if stacked or self._solver == AUTO else None
+            shape = self.augment.shape or (X.shape[1:] if X.ndim > 2 else None)
+            self.image_shape_ = replace(self.augment, shape=shape).for_rows(int(np.prod(X.shape[1:]))).shape
+        elif X.ndim > 2 or self._solver == AUTO:
+            self.image_shape_ = images.shape_of(X)
+        if self.image_shape_ is not None:
+            self.span_ = images.span_of(X)
+        elif X.dtype == np.uint8 and isinstance(checked, np.ndarray) and images.span_of(X) == images.BYTES:
+            self.span_ = images.BYTES
+
+    def _pixels(self, checked: Any, name: str) -> Array:
+        """Return images, (n, d), as the network takes them."""
+        pixels = data.as_numbers(checked, name)
+        data.check_finite(pixels, name)
+        if self.span_ is not None:
+            return images.as_levels(pixels, self.span_, name)
+        return pixels if pixels.dtype in FLOATING else pixels.astype(np.float64)
 
     def _augmentation(self) -> Augmentation | None:
         """Return how images are distorted, where the user says it."""
@@ -481,7 +502,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             type(X) is np.ndarray
             and X.dtype in FLOATING
             and X.ndim == 2
-            and not getattr(self, "grey_", False)
+            and getattr(self, "span_", None) is None
             and 0 < X.size < 10_000
             and X.shape[1] == getattr(self, "n_features_in_", None)
             and not hasattr(self, "feature_names_in_")
@@ -494,12 +515,8 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             if self.inputs_.plain and isinstance(checked, np.ndarray) and checked.dtype in FLOATING:
                 return checked
             return read_table(checked, name, self.inputs_.columns)[0]
-        if isinstance(checked, np.ndarray) and checked.dtype.kind in "uif":
-            data.check_finite(checked, name)
-            if self.grey_ or (
-                self.image_shape_ is not None and checked.dtype == np.uint8 and images.has_levels(checked)
-            ):
-                return images.levels_as_bytes(checked, name)
+        if self.image_shape_ is not None or self.span_ is not None:
+            return self._pixels(checked, name)
         table, columns = read_table(checked, name)
         data.check_finite(table, name)
         if {column.kind for column in columns} - {"number", "boolean"}:
@@ -507,7 +524,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         return checked if isinstance(checked, np.ndarray) and checked.dtype in FLOATING else table
 
     def _table(self, X: Any, name: str = "X") -> Array:
-        return self._read(self._checked(X, reset=False, name=name), name)
+        return self._read(self._checked(images.as_stack(X), reset=False, name=name), name)
 
     def _encoded(self, table: Array) -> Array:
         """Return what one network, of a named solver, is given."""
@@ -585,7 +602,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             raise data.DataError(f"x must have {self.n_features_in_} values, as a row of X; got {own.shape[1]}")
         target = self._check_targets([l], "l")
         table, labels = self._read(own, "x"), self._taught(self._labels(target, "l"))
-        if self.grey_:
+        if self.span_ is not None:
             return table[0], labels[0], ""
         member = self.ensemble_.members[0]
         rows = table if self.inputs_ is None else self.inputs_.encode(table, member.form, self.network_.dtype.name)
@@ -654,6 +671,14 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         before = self.history_
         stops = patient and (self.tol > 0 or self.early_stopping)
         watched = self.early_stopping and validation is not None
+        progress = Progress(epochs, len(rows)) if self.verbose else None
+        ends = time.perf_counter() + (np.inf if self.time_limit is None else self.time_limit)
+
+        def look(history: History) -> bool:
+            if progress is not None:
+                progress(history)
+            return time.perf_counter() > ends
+
         history = train(
             self.network_,
             rows,
@@ -692,7 +717,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             patience=self.n_iter_no_change if stops and (watched or solver not in SECOND_ORDER) else None,
             tol=self.tol,
             max_fun=self.max_fun,
-            callback=Progress(epochs, len(rows)) if self.verbose else None,
+            callback=look if self.verbose or self.time_limit is not None else None,
             state=before.state if solver == getattr(self, "_learned_by", None) else None,
         )  # fmt: skip
         self._learned_by = solver
@@ -736,6 +761,8 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         fixed = {OF_A_RECIPE.get(name, name): getattr(self, name) for name in settled}
         if self.augment != AUTO:
             fixed["augment"] = self._augmentation()
+        if "alpha" in fixed:  # the user's penalty takes the place of the recipes' own
+            fixed.setdefault("weight_decay", 0.0)
         if "hidden" in fixed:
             fixed["hidden"] = tuple(self._hidden())
         if "activation" in fixed and not isinstance(self.activation, str):
@@ -766,23 +793,35 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             )
         self.seconds_ = time.perf_counter() - started
         self._describe_history()
-        self._describe_trials(trials)
+        self._describe_trials(trials, learner.constant)
 
-    def _describe_trials(self, trials: list[Trial]) -> None:
-        self.choice_: list[dict[str, Any]] = [
-            {"recipe": str(t.recipe), "networks": len(t.networks), "loss": t.loss, "share": t.share} for t in trials
+    def _describe_trials(self, trials: list[Trial], constant: float) -> None:
+        names = [str(trial.recipe) for trial in trials]
+        names = [
+            name if names.count(name) == 1 else f"{name} at a rate of {t.recipe.learning_rate:g}"
+            for name, t in zip(names, trials, strict=True)
         ]
+        self.choice_: list[dict[str, Any]] = [
+            {"recipe": name, "networks": len(t.networks), "loss": t.loss, "share": t.share}
+            for name, t in zip(names, trials, strict=True)
+        ] + [{"recipe": "a constant answer", "networks": 0, "loss": constant, "share": 0.0}]
 
     def summary(self) -> str:
-        """Return in a line what `fit` chose and why."""
+        """Return in a line what `fit` chose and why: mean losses of each way, of y standardised, on rows not learned from."""
         check_is_fitted(self)
         if not hasattr(self, "choice_"):
             solver = getattr(self, "_learned_by", self._solver)  # a model from a file was named what it learned by
             return f"{self.network_.name} by {solver}, {self.n_iter_} epochs, as it was asked for"
         used = sorted((c for c in self.choice_ if c["share"] > 0), key=lambda c: -c["share"])
-        parts = ", ".join(f"{100 * c['share']:.0f} % {c['networks']} x {c['recipe']}" for c in used)
-        losses = ", ".join(f"{c['recipe']} {c['loss']:.4g}" for c in self.choice_)
-        return f"{parts}; mean loss on rows not learned from: {losses}; {self.seconds_:.1f} s"
+        parts = " and ".join(
+            (f"{100 * c['share']:.0f} % " if len(used) > 1 else "")
+            + f"{c['networks']} network{'s' * (c['networks'] > 1)}, {c['recipe']} (mean loss {c['loss']:.4g})"
+            for c in used
+        )
+        rest = ", ".join(f"{c['recipe']} {c['loss']:.4g}" for c in self.choice_ if not c["share"])
+        what = "" if self.image_shape_ is None else f"images of {' x '.join(map(str, self.image_shape_))}: "
+        late = ", when time was up" if self.time_limit is not None and self.seconds_ >= self.time_limit else ""
+        return f"{what}{parts}, on rows not learned from; the others: {rest}; {self.seconds_:.1f} s{late}"
 
     def _partial_fit(
         self, X: Any, y: Any, sample_weight: npt.ArrayLike | None, classes: npt.ArrayLike | None = None
@@ -850,10 +889,11 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]  # noqa: D101 (
     target_transform : {{"log", "asinh"}} or None, default "auto"
         Learn y bent, so that a heavy tail does not count for all, and undo it for the answer: its logarithm, for y above 0;
         or asinh, which is a logarithm on both sides of the median. By auto what rows not learned from show to be better,
-        where a tail is heavy; nothing where a solver is named. Of half_squared_error, huber and quantile, without bounds.
+        where a tail is heavy; nothing where a solver is named. Of half_squared_error, huber and quantile, without bounds; the
+        logarithm also with a lower one alone, above which all of y then has to be.
     bounds : pair, optional
         (low, high): no prediction is below or above; None for the end that is open: (0, None) for what is positive. The
-        output is then a softplus or a sigmoid.
+        output is then a softplus or a sigmoid, or what is learned the logarithm.
 
     Attributes
     ----------
@@ -910,25 +950,30 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]  # noqa: D101 (
             "half_squared_error" if self.loss == "auto" else choose("loss", self.loss, LOSSES, LOSS_ALIASES)
         )
         low, high = self._bounds()
+        columns = y.reshape(len(y), -1)
         natural = (
             "identity" if low is None and high is None else "softplus" if low is None or high is None else "sigmoid"
         )
+        if low is not None and high is None and self._logarithmic(columns, low):
+            natural = "identity"
         needed = LOSSES[self.loss_name_].output or natural
+        if needed == "exp" and (low, high) == (0, None):
+            natural = "exp"  # is never below 0 in any case
         self.out_activation_ = needed if self.output == "auto" else choose("output", self.output, OUTPUTS, ALIASES)
         if natural not in ("identity", self.out_activation_):
             raise ValueError(
                 f"bounds={self.bounds!r} need output={natural!r}; got loss={self.loss_name_!r}, output={self.output!r}: "
                 f"leave output at 'auto', with half_squared_error, huber or quantile"
             )
-        columns = y.reshape(len(y), -1)
         self.single_output_, self.outputs_ = y.ndim == 1, columns.shape[1]
-        if self.target_transform == "log" and (columns <= 0).any():
-            row, column = np.argwhere(columns <= 0)[0].tolist()
+        least = low or 0.0
+        if self.target_transform == "log" and (columns <= least).any():
+            row, column = np.argwhere(columns <= least)[0].tolist()
             raise data.DataError(
-                f"y must be above 0 for target_transform='log'; found {columns[row, column]:g} at row {row}, "
+                f"y must be above {least:g} for target_transform='log'; found {columns[row, column]:g} at row {row}, "
                 f"column {column}. Use 'asinh'"
             )
-        if natural == "identity":
+        if natural in ("identity", "exp"):
             scaled = self.standardize and self.out_activation_ == "identity"
             self.target_scale_ = Scale.of(columns, weight) if scaled else None
         else:  # z is the way from a bound
@@ -969,19 +1014,29 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]  # noqa: D101 (
     def _bent(self) -> bool:
         return self.target_transform != AUTO
 
+    def _logarithmic(self, columns: Array, low: float) -> bool:
+        """Whether a y bounded below alone is to be learned by its logarithm, which needs no other output for that."""
+        bent = self.loss_name_ in ("half_squared_error", "huber", "quantile") and self.output == "auto"
+        if not bent or (columns <= low).any() or self.target_transform not in (AUTO, "log"):
+            return False
+        if self.target_transform == "log":
+            return True
+        free = self._solver == AUTO and self.loss_name_ == "half_squared_error"
+        return free and Bends.learn(columns.astype(np.float64), np.full(columns.shape[1], low)) is not None
+
     def _bends(self, labels: Floats) -> Bends | None:
         asked = None if self.target_transform == AUTO else self.target_transform
         suits = self.out_activation_ == "identity" and self.loss_name_ != "gaussian"
         if asked is not None and not suits:
             raise ValueError(
-                f"target_transform={asked!r} goes with half_squared_error, huber or quantile, without bounds; got "
-                f"loss={self.loss_name_!r}, output={self.out_activation_!r}"
+                f"target_transform={asked!r} goes with half_squared_error, huber or quantile, without bounds, 'log' with a "
+                f"lower one; got loss={self.loss_name_!r}, output={self.out_activation_!r}"
             )
         free = self._solver == AUTO and self.target_transform == AUTO and self.loss_name_ == "half_squared_error"
         if not (asked or (free and suits)):
             return None
-        scale = self.target_scale_
-        zeros = np.zeros(labels.shape[1]) if scale is None else -scale.mean / scale.deviation
+        scale, least = self.target_scale_, self._bounds()[0] or 0.0
+        zeros = np.full(labels.shape[1], least) if scale is None else (least - scale.mean) / scale.deviation
         return Bends.learn(labels.astype(np.float64), zeros, asked)
 
     def _undo(self, labels: Floats) -> npt.NDArray[np.float64]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Model: TypeAlias = Network | Regressor | Classifier
 
-FORMAT = 2
+FORMAT = 3
 OF_THE_RUN = ("n_threads", "verbose", "engine")  # parameters that do not change what was learned: not saved
 SAYING_NONE = ("augment", "target_transform")  # whose None is not their default
 KINDS = ("Network", "Regressor", "Classifier")
@@ -100,7 +100,7 @@ def _describe(model: Regressor | Classifier) -> dict[str, Any]:
             k: v for k, v in parameters.items() if (v is not None or k in SAYING_NONE) and k not in OF_THE_RUN
         },
         "loss": model.loss_name_,
-        "grey": bool(model.grey_),
+        "span": None if model.span_ is None else list(model.span_),
         "images": None if model.image_shape_ is None else [int(n) for n in model.image_shape_],
         "inputs": None if model.inputs_ is None else model.inputs_.to_json(),
         "bends": None if model.bends_ is None else model.bends_.to_json(),
@@ -298,7 +298,13 @@ def _restore_estimator(
             raise ValueError(f"a network of sizes {member.network.sizes} for {width} inputs")
     if described["choice"] is not None:
         model.choice_, model.seconds_ = list(described["choice"]), float(described["seconds"])
-    model.grey_ = bool(described["grey"])
+    if described["span"] is None:
+        model.span_ = None
+    else:
+        low, high = (float(end) for end in described["span"])
+        if not -np.inf < low < high < np.inf:
+            raise ValueError(f"grey levels of {low} to {high}")
+        model.span_ = (low, high)
     model.image_shape_ = None if described["images"] is None else tuple(int(n) for n in described["images"])
     model.loss_name_ = check_loss(described["loss"], network.activations[-1], network.sizes[-1])
     model.out_activation_ = network.activations[-1]

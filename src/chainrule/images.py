@@ -18,6 +18,8 @@ Floats = npt.NDArray[np.float32]
 
 LEAST = 0.5  # pixels of smoothness
 HALF_GREY = 127  # grey levels have something brighter
+BYTES, UNIT, SIGNED = (0.0, 255.0), (0.0, 1.0), (-1.0, 1.0)  # what grey levels may lie between
+SLACK = 0.1  # of that, by which new images may exceed it, as after resizing
 SMALLEST = 8  # pixels of a side, where an array's values alone say that it holds images
 ALIKE = 0.7  # of the difference between far pixels, at the most that between neighbours
 SIDE = 28  # pixels of the images for which the default distances are
@@ -128,26 +130,44 @@ def check_augment(augment: object, columns: int) -> Augmentation | None:
     return augment.for_rows(columns)
 
 
-def has_levels(X: npt.NDArray[np.generic]) -> bool:
-    """Whether an array of numbers holds grey levels 0..255: something is brighter than half, and 1 is little."""
-    if X.dtype == np.uint8 or not X.size:
-        return X.size > 0 and int(X.max()) > HALF_GREY
-    return bool(X.min() >= 0 and HALF_GREY < X.max() <= 255)
+def span_of(X: npt.NDArray[np.generic]) -> tuple[float, float] | None:
+    """Return what the grey levels of an array lie between, None where it holds none: 0..1, or 0..255 if one is above 127.
+
+    Of images that are no rows of a table also −1..1 and, of whole numbers, 0..2ᵏ − 1.
+    """
+    if X.dtype.kind not in "uif" or not X.size:
+        return None
+    least, most = float(X.min()), float(X.max())
+    if least >= 0 and most <= 255:
+        return UNIT if most <= 1 else BYTES if most > HALF_GREY else None
+    if X.ndim == 2:
+        return None
+    if X.dtype.kind == "f":
+        return SIGNED if -1 <= least < -0.5 and 0.5 < most <= 1 else None
+    return (0.0, float(2 ** int(most).bit_length() - 1)) if least >= 0 and most < 2**16 else None
+
+
+def as_stack(X: object) -> object:
+    """Return images in lists of lists, or of black and white as booleans, as an array of numbers; anything else as it is."""
+    if isinstance(X, list | tuple) and len(X) and np.ndim(X[0]) > 1:
+        X = data.as_numbers(X, "X")
+    return X.astype(np.uint8) if isinstance(X, np.ndarray) and X.ndim > 2 and X.dtype.kind == "b" else X
 
 
 def shape_of(X: object) -> tuple[int, ...] | None:
     """Return the (height, width) or (height, width, channels) of the images that an array holds, None where it holds none.
 
-    Of an array (n, d) its values decide: they lie in 0..255 or 0..1, fill a square, and neighbours are alike. So are
-    those along a curve; but of an image a pixel is more like the one below than like that half a line beside.
+    Their grey levels are such as `span_of` knows. Of an array (n, d) its values decide: they fill a square, and neighbours
+    are alike. So are those along a curve; but of an image a pixel is more like the one below than like that half a line
+    beside.
     """
-    if not isinstance(X, np.ndarray) or X.dtype.kind not in "uif" or not X.size:
+    if not isinstance(X, np.ndarray) or X.ndim < 2:
         return None
     stacked = X.ndim in (3, 4) and min(X.shape[1:3]) >= 2
-    side = math.isqrt(X.shape[1]) if X.ndim == 2 else 0
-    if not stacked and (side < SMALLEST or side**2 != X.shape[1]):
+    side = math.isqrt(X.shape[1])
+    if not stacked and (X.ndim > 2 or side < SMALLEST or side**2 != X.shape[1]):
         return None
-    if X.min() < 0 or not (X.max() <= 1 or has_levels(X)):
+    if span_of(X) is None:
         return None
     if stacked:
         return tuple(X.shape[1:])
@@ -161,16 +181,30 @@ def shape_of(X: object) -> tuple[int, ...] | None:
     return (side, side) if near < ALIKE * far and below < beside else None
 
 
-def levels_as_bytes(X: npt.NDArray[np.generic], name: str) -> npt.NDArray[np.generic]:
-    """Return images as a network that learned from grey levels takes them: levels as uint8, or floats of 0..1 as they are."""
-    if X.dtype == np.uint8:
+def as_levels(X: npt.NDArray[np.generic], span: tuple[float, float], name: str) -> npt.NDArray[np.generic]:
+    """Return images as a network takes them that learned from grey levels of a span: as floats of 0..1, or as uint8.
+
+    Those of 0..255 and of 0..1 stand for each other.
+    """
+    low, high = span
+    if not X.size:
         return X
-    if X.size and (X.min() < 0 or X.max() > 255):
-        raise data.DataError(f"{name} must hold grey levels 0..255, or 0..1; found {X.min():g} to {X.max():g}")
-    if X.dtype.kind != "f":
-        return X.astype(np.uint8)
-    whole = X.max() > 1 and np.array_equal(X, np.rint(X)) if X.size else False
-    return X.astype(np.uint8) if whole else X.astype(np.float32) / np.float32(255 if X.size and X.max() > 1 else 1)
+    least, most = float(X.min()), float(X.max())
+    if span == BYTES or (span == UNIT and HALF_GREY < most <= 255 and least >= 0):
+        if X.dtype == np.uint8:
+            return X
+        if least < 0 or most > 255:
+            raise data.DataError(f"{name} must hold grey levels 0..255, or 0..1; found {least:g} to {most:g}")
+        whole = X.dtype.kind != "f" or (most > 1 and np.array_equal(X, np.rint(X)))
+        return X.astype(np.uint8) if whole else X.astype(np.float32) / np.float32(255 if most > 1 else 1)
+    slack = SLACK * (high - low)
+    if least < low - slack or most > high + slack:
+        raise data.DataError(
+            f"{name} must hold grey levels {low:g}..{high:g}, as what was learned from; found {least:g} to {most:g}"
+        )
+    if span == UNIT:
+        return X if X.dtype.kind == "f" else X.astype(np.float32)
+    return ((X.astype(np.float64) - low) / (high - low)).astype(np.float32)
 
 
 def candidates(shape: tuple[int, ...]) -> list[Augmentation | None]:

@@ -138,7 +138,7 @@ class Inputs:
         used = [self.columns[j] for j in self.used]
         # Numbers alone, as most tables are, are scaled at once.
         self.plain = len(used) == len(self.columns) and not any(
-            column.robust or column.missing or column.kind not in ("number", "boolean") for column in used
+            column.robust or column.missing or column.kind != "number" for column in used
         )
         self.center = np.array([column.center for column in used])
         self.scale = np.array([column.scale for column in used])

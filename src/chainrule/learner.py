@@ -44,11 +44,12 @@ from chainrule.recipes import (
 )
 from chainrule.targets import Bends
 from chainrule.training import History
-from chainrule.trials import GAIN, Check, Doubles, Fold, Made, Trial, choose_shares, make_folds, mean_loss
+from chainrule.trials import GAIN, Check, Choice, Doubles, Fold, Made, Trial, choose_shares, make_folds, mean_loss
 
 # A recipe whose loss for the m rows of the first fold is above the least by over 0.1 + 2/√m of that is not tried on others.
 BEHIND, NOISE = 0.1, 2.0
 COPIES = 0.5  # of the rows
+BARELY = 10  # rows by which a column of several is not judged
 CHANCE = 4.0  # rows' losses that the best of several is lower by, where there is nothing to learn
 
 
@@ -80,15 +81,19 @@ class Learner:
         self.idle: list[Network] = []  # whose units said the same for every row when their training ended
         self.in_vain: set[Recipe] = set()  # whose second try was no better
         self.warnings: list[str] = []  # what is to be said of what was learned
+        self.constant = np.inf  # the loss of a constant answer
 
-    def loss_of(self, folds: list[Fold], answers: Sequence[Doubles]) -> float:
-        """Return the mean loss of answers for the rows set aside of some folds, or for the validation set."""
+    def loss_of(self, folds: list[Fold], answers: Sequence[Doubles], column: int | None = None) -> float:
+        """Return the mean loss of answers for the rows set aside of some folds, or for the validation set.
+
+        All labels count, or one column of them.
+        """
         if self.validation is not None:
-            labels = self.validation[1]
+            labels = alone(self.validation[1], column)
             return float(np.mean([mean_loss(self.problem, z, labels, None) for z in answers]))
         rows = np.concatenate([fold.aside for fold in folds])
         weight = None if self.weight is None else self.weight[rows]
-        return mean_loss(self.problem, np.concatenate(answers), self.labels[rows], weight)
+        return mean_loss(self.problem, np.concatenate(answers), alone(self.labels[rows], column), weight)
 
     def judged_by(self, fold: Fold) -> int:
         """Return by how many rows a network of a fold is judged."""
@@ -274,29 +279,48 @@ class Learner:
         """Return what is to be said of a network's idle units; the evidence may well have found that few are needed."""
         return [] if recipe.bayesian or self.late() else idle(network, self.rows(recipe))
 
-    def loss_of_constant(self, folds: list[Fold]) -> float:
-        """Return the loss of answers that do not look at the inputs."""
+    def constants(self, folds: list[Fold]) -> list[Doubles]:
+        """Return answers that do not look at the inputs."""
         answers = []
         for fold in folds:
             weight = None if self.weight is None else self.weight[fold.kept]
             z = self.problem.constant(self.labels[fold.kept], weight)
             answers.append(np.repeat(z, self.judged_by(fold), axis=0))
-        return self.loss_of(folds, answers)
+        return answers
 
-    def compare(self, loss: float, constant: float, linear: float) -> None:
+    def compare(self, choice: Choice, linear: float) -> None:
         """Say what the ensemble's loss is no better than, if nothing has cut the training short."""
         if self.late():
             return
         still = "y" if unvaried(self.labels) else "each column of X" if unvaried(self.table) else ""
         if still:
             self.warnings.append(f"{still} is the same in every row: nothing is to be learned but a constant answer")
-        elif loss >= constant - min(max(GAIN, CHANCE / len(self.labels)), 0.5) * abs(constant):
+            return
+        flat, loss = self.constants(choice.folds), choice.loss
+        constant = self.loss_of(choice.folds, flat)
+        columns: list[int | None] = [] if self.problem.output == "softmax" else list(range(self.labels.shape[1]))
+        for column in [None, *columns] if len(columns) != 1 else [None]:
+            own, bar = (self.loss_of(choice.folds, z, column) for z in (choice.answers, flat))
+            labels = alone(self.labels, column)
+            known = int((~np.isnan(labels)).any(axis=1).sum())
+            if known < min(BARELY, len(labels) / 2):
+                self.warnings.append(
+                    f"column {column} of y is known in {known} of {len(labels)} rows: too few to learn it from, or to judge "
+                    f"what is answered. Get more of them, or leave the column out"
+                )
+                break
+            if own < bar - min(max(GAIN, CHANCE / known), 0.5) * abs(bar) or unvaried(labels):
+                continue
+            what = "y depends" if column is None else f"column {column} of y, of which {known} rows are known, depends"
             self.warnings.append(
-                f"no network found in X what y depends on: on rows not learned from the mean loss is {loss:.4g}, that of a "
-                f"constant answer {constant:.4g}. {self.unsettle('look')} whether the rows of X and y belong together, or "
+                f"no network found in X what {what} on: on rows not learned from the mean loss is {own:.4g}, that of a "
+                f"constant answer {bar:.4g}. {self.unsettle('look')} whether the rows of X and y belong together, or "
                 f"get more of them, or other columns"
             )
-        elif loss - linear > CLEARLY * abs(constant):
+            break
+        if self.warnings:
+            return
+        if loss - linear > CLEARLY * abs(constant):
             self.warnings.append(
                 f"the networks are worse than a linear model: on rows not learned from their mean loss is {loss:.4g}, "
                 f"its own {linear:.4g}. {self.unsettle('get')} more rows"
@@ -325,7 +349,7 @@ class Learner:
         trials = {recipe: Trial(recipe) for recipe in recipes}
         for some in (folds[:1], folds[1:]) if len(recipes) > 1 else (folds,):
             lowest = min((trial.loss for trial in trials.values()), default=np.inf)
-            judged = len(folds[0].aside)
+            judged = self.judged_by(folds[0])
             jobs = [
                 (recipe, fold, folds.index(fold))
                 for fold in some
@@ -344,6 +368,15 @@ class Learner:
             for trial in sorted(heard, key=lambda trial: -(trial.evidence or 0))[1:]:
                 del trials[trial.recipe]
         return [trial for trial in trials.values() if trial.made]
+
+
+def alone(labels: Floats, column: int | None) -> Floats:
+    """Return labels of which one column is known, the others missing; all of them where none is named."""
+    if column is None:
+        return labels
+    only = np.full_like(labels, np.nan)
+    only[:, column] = labels[:, column]
+    return only
 
 
 def originals(table: Array, labels: Floats, classes: Array | None) -> Indices:
@@ -411,7 +444,7 @@ def learn(learner: Learner, parts: int | None, classes: Array | None, bent: bool
     trials = learner.cross_fit([*recipes, *among], folds)
     ran = max((trial.folds for trial in trials), key=len, default=folds[:1])
     bars = trials if bar == among or learner.late() else learner.cross_fit(bar, ran)
-    constant = learner.loss_of_constant(ran)
+    constant = learner.constant = learner.loss_of(ran, learner.constants(ran))
     straight = min((t.loss for t in bars if t.recipe in bar and len(t.folds) == len(ran)), default=np.inf)
     best = min((t.loss for t in trials if t.recipe not in among and len(t.folds) == len(ran)), default=np.inf)
     if not learner.late() and (best >= constant or best - straight > CLEARLY * abs(constant)):
@@ -422,8 +455,8 @@ def learn(learner: Learner, parts: int | None, classes: Array | None, bent: bool
         raise FloatingPointError(
             f"no network learned anything finite. {learner.unsettle('look')} for outliers in the data, or scale it"
         )
-    loss, pool = choose_shares(trials, learner.loss_of, learner.problem.pool)
-    learner.compare(loss, constant, straight)
+    choice = choose_shares(trials, learner.loss_of, learner.problem.pool)
+    learner.compare(choice, straight)
     # Asked again: it may be no more so at the best time.
     faults = [
         fault
@@ -434,4 +467,4 @@ def learn(learner: Learner, parts: int | None, classes: Array | None, bent: bool
     ]
     if faults and not unvaried(learner.table):
         learner.warnings.append(f"{faults[0]}. Leave activation, learning_rate_init and alpha to auto, or scale X")
-    return trials, pool
+    return trials, choice.pool

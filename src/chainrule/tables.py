@@ -7,6 +7,8 @@ for a date. An error names the row and the column.
 from __future__ import annotations
 
 import datetime
+import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +29,23 @@ MICROSECONDS = 86_400e6  # of a day
 EPOCH = datetime.date(1970, 1, 1).toordinal()
 FEW, SLIPS = 2, 0.1  # values, or share of them, that are no number or date and may be slips; more make it a category
 MEND = "Correct it, or leave it empty: a missing value"
+CLASSES = 12  # of text, up to which it may well be meant so, whatever it looks like
+NUMBER = r"[+-]?\d+([.,]\d+)?"
+OTHERWISE = (  # text that is no number and no date to a machine, but to a reader; and how it is to be written
+    (
+        r"(\d{4}[/.]\d{1,2}[/.]\d{1,2}|\d{1,2}([-/.])\d{1,2}\2\d{4}|\d{1,2}/\d{1,2}/\d{2})(\W.*)?",
+        "dates", "Write year, month, day: 2020-12-31",
+    ),
+    (
+        r"\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?( ?[ap]m)?",
+        "times of day", "Write hours as a number, or the date before: 2020-12-31 08:15",
+    ),
+    (r"[+-]?\d+(,\d+)+(\.\d+)?", "numbers with a comma", "Write 1234.5"),
+    (
+        f"([<>≤≥~±$€£]|[<>]=) *{NUMBER}|{NUMBER} *[%$€£]",
+        "numbers with a sign", "Leave the sign away, or give it a column of its own",
+    ),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -61,6 +80,8 @@ def read_table(X: Any, name: str, columns: Sequence[Column] | None = None) -> tu
         Where a column is of mixed kinds, infinite, or not of the kind it was; with its name and the row.
     """
     names = [str(label) for label in X.columns] if _is_frame(X) else []
+    if names and columns is not None:
+        _check_names(names, [column.name for column in columns], name)
     array = None if names else _as_array(X, name)
     if array is not None and array.dtype.kind in "fiub":
         kind = "boolean" if array.dtype.kind == "b" else "number"
@@ -68,6 +89,9 @@ def read_table(X: Any, name: str, columns: Sequence[Column] | None = None) -> tu
         if all(column.kind in ("number", "boolean") for column in fresh):
             table: Doubles = array.astype(np.float64, copy=False)
             _check_infinite(table, name, fresh, bool(columns))
+            for j, known in enumerate(fresh):
+                if known.kind == "boolean" and array.dtype.kind != "b":
+                    _check_truth(table[:, j], Place(name, f"column {j}"))
             return table, fresh
     d = len(names) if array is None else array.shape[1]
     parts: list[Doubles] = []
@@ -83,6 +107,24 @@ def read_table(X: Any, name: str, columns: Sequence[Column] | None = None) -> tu
     table = np.stack(parts, axis=1)
     _check_infinite(table, name, made, bool(names))
     return table, made
+
+
+def _check_names(names: list[str], learned: list[str], name: str) -> None:
+    """Refuse other columns, or another order, than was learned from; scikit-learn does where the names are text."""
+    if names == learned or learned == [f"x{j}" for j in range(len(learned))]:
+        return
+    j = next((j for j, (now, before) in enumerate(zip(names, learned, strict=False)) if now != before), len(learned))
+    raise DataError(
+        f"{name} must have the columns that were learned from, in their order; found {', '.join(names[j : j + 1])} at "
+        f"place {j} where {', '.join(learned[j : j + 1])} was"
+    )
+
+
+def _check_truth(numbers: Doubles, place: Place) -> None:
+    odd = ~np.isnan(numbers) & (numbers != 0) & (numbers != 1)
+    if odd.any():
+        row = int(odd.argmax())
+        raise place.error(row, _as_learned("boolean"), f"{numbers[row]:g}", MEND)
 
 
 def _is_frame(X: Any) -> bool:
@@ -142,16 +184,45 @@ def _read_column(raw: Any, column: Column, place: Place, fresh: bool) -> tuple[D
     if fresh:
         column.kind = kind
         if kind == "category":
-            column.classes = sorted({item for item in items if item is not None}, key=lambda c: (str(type(c)), c))
+            classes = {item.strip() if isinstance(item, str) else item for item in items if item is not None}
+            column.classes = sorted(classes, key=lambda c: (str(type(c)), c))
     elif kind != column.kind and column.kind == "category":
         kind = "category"
     elif kind != column.kind and known.any() and {kind, column.kind} != {"number", "boolean"}:
         first = int(known.argmax())
         raise place.error(first, _as_learned(column.kind), repr((items or values.tolist())[first]), MEND)
     if kind == "category":
-        number = {c: float(i) for i, c in enumerate(column.classes)}
-        numbers = np.array([np.nan if item is None else number.get(item, -1.0) for item in items])
+        numbers = _places(items, column.classes)
+        new = {item for item, k in zip(items, numbers, strict=True) if k == -1}
+        if len(new) > FEW and not (numbers >= 0).any():
+            warnings.warn(
+                f"{place.name}, {place.column}: none of its values, as {min(map(str, new))!r}, was in what was "
+                f"learned from, as {column.classes[:1]}: all are answered as a class that is new",
+                UserWarning,
+                stacklevel=2,
+            )
+    elif column.kind == "boolean" and kind == "number":
+        _check_truth(numbers, place)
     return numbers, column
+
+
+def _places(items: list[Any], classes: list[Any]) -> Doubles:
+    """Return the place of each item among the classes, −1 where it is none of them, NaN where it is missing."""
+    number = {c: float(i) for i, c in enumerate(classes)}
+    places = np.array([np.nan if item is None else number.get(item, -1.0) for item in items])
+    if (places == -1).any():  # a number may have been text, or text a number: then where one class alone is so written
+        spelt = [_spelling(c) for c in classes]
+        alike = {key: number[c] for key, c in zip(spelt, classes, strict=True) if spelt.count(key) == 1}
+        for row in np.flatnonzero(places == -1):
+            places[row] = alike.get(_spelling(items[row]), -1.0)
+    return places
+
+
+def _spelling(item: Any) -> Any:
+    """A class, however it is written: 1, 1.0, "1" and " 1" are one."""
+    text = item.strip() if isinstance(item, str) else item
+    number = _number(text)
+    return text if number is None else number
 
 
 def _as_learned(kind: str) -> str:
@@ -241,7 +312,21 @@ def read_items(items: list[Any], place: Place, known: str = "") -> tuple[str, Do
         raise place.error(missed[0], f"most values are a {best}", repr(items[missed[0]]), MEND)
     if odd is not None and any(isinstance(item, str) for _, item in some):
         raise place.error(odd, "holds text and other things", repr(items[odd]), "Make all of them text")
+    if odd is None and len({item for _, item in some}) > CLASSES:
+        _check_writing(some, place)
     return "category", np.zeros(0)
+
+
+def _check_writing(some: list[tuple[int, str]], place: Place) -> None:
+    """Refuse text most of which is numbers or dates, otherwise written: each would be a class of its own."""
+    texts = [(row, item.strip()) for row, item in some if not is_number(item.strip())]
+    for pattern, kind, remedy in OTHERWISE:
+        written = [row for row, text in texts if re.fullmatch(pattern, text, re.IGNORECASE)]
+        if written and len(texts) - len(written) <= max(FEW, SLIPS * len(some)):
+            raise place.error(
+                written[0], f"most values look like {kind}", repr(dict(some)[written[0]]),
+                f"{remedy}; or, where they are names of classes, put a letter before them",
+            )  # fmt: skip
 
 
 def _with_gaps(found: list[float | None]) -> Doubles:

@@ -82,6 +82,7 @@ class Trial:
     made: list[Made] = field(default_factory=list)
     answers: list[Doubles] = field(default_factory=list)
     loss: float = np.inf
+    losses: list[float] = field(default_factory=list)  # at each look
     share: float = 0.0
 
     @property
@@ -101,9 +102,9 @@ class Trial:
         One time for all: the best of each for its own few rows would be chosen by their noise, and seem better than it is.
         """
         checks = range(min(len(made.checks) for made in self.made))
-        losses = [loss_of(self.folds, [made.checks[c].answers for made in self.made]) for c in checks]
-        best = int(np.argmin([loss if np.isfinite(loss) else np.inf for loss in losses]))
-        self.loss = losses[best]
+        self.losses = [loss_of(self.folds, [made.checks[c].answers for made in self.made]) for c in checks]
+        best = int(np.argmin([loss if np.isfinite(loss) else np.inf for loss in self.losses]))
+        self.loss = self.losses[best]
         return best
 
     def settle(self, loss_of: Judge) -> None:
@@ -112,7 +113,7 @@ class Trial:
         for network, history, at in self.made:
             self.answers.append(at[best].answers)
             network.parameters = at[best].parameters
-            history.best_epoch = at[best].epoch
+            history.best_epoch, history.validation = at[best].epoch, self.losses
             at.clear()
 
 
@@ -126,10 +127,19 @@ def mean_loss(problem: Problem, answers: Doubles, labels: Floats, weight: Double
     return float(np.cumsum(each if weight is None else each * weight)[-1]) / len(each)
 
 
-def choose_shares(trials: list[Trial], loss_of: Judge, pool: Pool) -> tuple[float, Pool]:
+class Choice(NamedTuple):
+    """What all together answer for the rows set aside of some folds, how their answers become one, and the mean loss."""
+
+    loss: float
+    pool: Pool
+    folds: list[Fold]
+    answers: list[Doubles]
+
+
+def choose_shares(trials: list[Trial], loss_of: Judge, pool: Pool) -> Choice:
     """Give each trial its share: one more part, again and again, to the one that lowers the loss most (Caruana 2004).
 
-    Returns the loss of all together, and their pool, of probabilities with the root of the temperature at which it is least.
+    The pool of probabilities has the root of the temperature at which the loss is least.
     """
     finite = [k for k, trial in enumerate(trials) if np.isfinite(trial.loss)]
     most = max(len(trials[k].folds) for k in finite)
@@ -152,10 +162,11 @@ def choose_shares(trials: list[Trial], loss_of: Judge, pool: Pool) -> tuple[floa
             lowest, best = min(losses), dict(counts)
     for k, count in best.items():
         trials[k].share = count / sum(best.values())
-    if not pool.output:
-        return lowest, pool
     mixed = [np.sum([trials[k].share * answers[k][f] for k in able], axis=0) for f in range(len(folds))]
+    if not pool.output:
+        return Choice(lowest, pool, folds, mixed)
     warmth = exponential(np.linspace(-1, 1, 81))
     losses = [loss_of(folds, [q / t for q in mixed]) for t in warmth]
     # A row is judged by the few networks that never saw it; all together are in less need of it.
-    return lowest, Pool(pool.output, math.sqrt(float(warmth[int(np.argmin(losses))])))
+    warm = Pool(pool.output, math.sqrt(float(warmth[int(np.argmin(losses))])))
+    return Choice(lowest, warm, folds, mixed)
