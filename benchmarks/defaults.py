@@ -1,6 +1,6 @@
 """What pays: of the defaults one is changed at a time, on the tables of development.py. Writes docs/defaults.md.
 
-    make bench-defaults                                        everything that is not yet in build/defaults.json, two hours
+    make bench-defaults                                        everything that is not yet in docs/defaults.json, two hours
     make bench-defaults DEFAULTS="--part ideas"                regressions, classes, or ideas (needs jax)
     make bench-defaults DEFAULTS="--only 'no bins' --again"    one line anew
 
@@ -24,7 +24,7 @@ import numpy as np
 from development import Table, classifications, regressions
 
 ROOT = Path(__file__).parents[1]
-KEPT, PAGE = ROOT / "build" / "defaults.json", ROOT / "docs" / "defaults.md"
+KEPT, PAGE = ROOT / "docs" / "defaults.json", ROOT / "docs" / "defaults.md"
 BASE = "as it is"
 LITTLE = 0.02  # is added to log losses before they are compared: some are next to 0
 SMALLEST = 1e-12  # probability
@@ -303,7 +303,6 @@ def main() -> None:
     parser.add_argument("--cores", type=int, default=os.cpu_count())
     options = parser.parse_args()
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
-    KEPT.parent.mkdir(exist_ok=True)
     for part in () if options.page else [options.part] if options.part else HEADS:
         of_part = kept.setdefault(part, {})
         wanted = [
@@ -317,7 +316,7 @@ def main() -> None:
                 of_part[running[done]] = done.result()
                 print(f"{part}: {running[done]}, {done.result()['seconds']:.0f} s", flush=True)
                 kept[part] = {line: of_part[line] for line in lines_of(part) if line in of_part}
-                KEPT.write_text(json.dumps(kept, indent=1))
+                KEPT.write_text(json.dumps(kept, indent=1) + "\n")
     PAGE.write_text(page(kept), encoding="utf-8")
 
 

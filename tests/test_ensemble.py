@@ -401,6 +401,46 @@ def test_what_depends_on_nothing_is_said(known, rng):
     with pytest.warns(ConvergenceWarning, match="no network found in X what y depends on: .* look whether the rows"):
         model = known(random_state=0, max_iter=10).fit(X, y if known is Regressor else (y > 0).astype(int))
     assert known is Classifier or np.std(model.predict(X)) < 0.5, "it answers nearly a constant"
+    assert "a constant answer" in recipes(model, 0.01)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # there is nothing to be learned
+@pytest.mark.parametrize(
+    ("how", "constant"),
+    [
+        ({}, np.mean), ({"bounds": (0, None)}, np.mean), ({"bounds": (0, 40)}, np.mean), ({"loss": "poisson"}, np.mean),
+        ({"loss": "quantile", "quantile": 0.9}, lambda y: np.quantile(y, 0.9)), ({"loss": "gaussian"}, np.mean),
+        ({"loss": "huber"}, np.median),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_constant_is_answered_where_no_network_does_better(how, constant, rng, monkeypatch):
+    """Of noise, whatever the output; the networks here are made to learn by heart."""
+    X, y = rng.normal(size=(60, 5)), rng.gamma(3.0, size=60)
+    monkeypatch.setattr("chainrule.learner.others", lambda *_: [])
+    monkeypatch.setattr("chainrule.learner.by_evidence", lambda *_: [])
+    monkeypatch.setattr("chainrule.learner.linear", lambda *_: Recipe("adamw", (64,), "relu", weight_decay=0.0))
+    model = Regressor(random_state=0, **how).fit(X, y)
+    share = model.choice_[-1]["share"]
+    assert model.choice_[-1]["recipe"] == "a constant answer"
+    assert share > 0.3
+    answers = model.predict(rng.normal(size=(500, 5)))
+    assert abs(np.mean(answers) - constant(y)) < 0.15 * y.std() + 1.5 * (1 - share) * y.std()
+    assert np.std(answers) < y.std()
+
+
+def test_no_answer_is_surer_than_the_rows_make_it(rng, tmp_path):
+    """Two positives of sixty, far from all others: of a new row the other class is still possible, as once in 62."""
+    X = np.r_[rng.normal(size=(58, 2)), [[30.0, 30.0], [31.0, 31.0]]]
+    two = Classifier(random_state=0).fit(X, np.arange(60) > 57)
+    assert two.predict(X).tolist() == [False] * 58 + [True] * 2
+    three = Classifier(random_state=0).fit(X, np.where(np.arange(60) > 57, 2, X[:, 0] > 0))
+    for model, least in ((two, 1 / 62), (three, 1 / 63)):
+        P = model.predict_proba(np.r_[X, 100 * X])
+        assert least <= P.min() < 1.5 * least
+        np.testing.assert_allclose(P.sum(axis=1), 1)
+        chainrule.save(model, tmp_path / "m.chain")
+        np.testing.assert_array_equal(chainrule.load(tmp_path / "m.chain").predict_proba(np.r_[X, 100 * X]), P)
 
 
 def test_a_column_of_which_nothing_is_learned_is_said(rng):

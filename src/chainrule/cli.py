@@ -292,12 +292,16 @@ def _is_classification(options: argparse.Namespace, examples: files.Examples) ->
 
 
 def _check_alone(options: argparse.Namespace) -> None:
-    """Refuse an option that says nothing to the solver: it would not be honoured."""
+    """Refuse an option that says nothing to the solver, or the loss: it would not be honoured."""
     solver = options.solver or "auto"
     for option, solvers in ALONE.items():
         if getattr(options, option) is not None and solver not in solvers:
             flag = FLAGS[PARAMETERS[option]]
             raise ValueError(f"{flag} goes with --solver {' or '.join(solvers)}; got {solver}: leave {flag} out")
+    if options.quantile is not None and options.loss != "quantile":
+        raise ValueError(
+            f"--quantile goes with --loss quantile; got {options.loss or 'none'}: add it, or leave --quantile out"
+        )
 
 
 def _check_bounds(text: str, bounds: tuple[float | None, float | None], examples: files.Examples) -> None:

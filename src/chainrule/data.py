@@ -33,7 +33,8 @@ def check_integer(name: str, value: object, low: int, high: int) -> int:
     except TypeError:
         raise ValueError(f"{name} must be a whole number; got {value!r}") from None
     if not low <= number <= high or isinstance(value, bool):
-        raise ValueError(f"{name} must be a whole number of {low} to {high}; got {value!r}")
+        ends = f"{low} to {high}" if high <= 2**16 else f"{low} or more"
+        raise ValueError(f"{name} must be a whole number of {ends}; got {value!r}")
     return number
 
 

@@ -30,11 +30,13 @@ class Pool:
     """How answers become one: by the mean of their logits where they are probabilities (Bordley 1982), else of themselves.
 
     A mean of probabilities is less sure than any of them has reason to be. The temperature makes up for what is left of that,
-    or of the contrary (Guo et al. 2017).
+    or of the contrary (Guo et al. 2017). No answer is surer than n rows of k classes, all of them alike, make it: the rule of
+    succession (Laplace 1774) leaves 1/(n + k) for each other one.
     """
 
     output: str = ""  # softmax or sigmoid, whose probabilities they are
     temperature: float = 1.0
+    doubt: float = 0.0  # the share of an answer that is spread over all classes: k/(n + k)
 
     def ask(self, network: Network, rows: Array, n_threads: int = 1) -> Doubles:
         """Return what is averaged of a network's answers."""
@@ -47,9 +49,11 @@ class Pool:
             return q
         q = q / self.temperature
         if self.output == "sigmoid":
-            return np.asarray(1 / (1 + exponential(-q)))
-        e = exponential(q - q.max(axis=-1, keepdims=True))
-        return np.asarray(e / e.cumsum(axis=-1)[..., -1:])
+            p, classes = 1 / (1 + exponential(-q)), 2
+        else:
+            e = exponential(q - q.max(axis=-1, keepdims=True))
+            p, classes = e / e.cumsum(axis=-1)[..., -1:], q.shape[-1]
+        return np.asarray((1 - self.doubt) * p + self.doubt / classes)
 
 
 @dataclass

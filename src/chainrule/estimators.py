@@ -176,9 +176,9 @@ class _Network(BaseEstimator):  # type: ignore[misc]
     values. A category that was not there before, and a value that is missing where none was, are answered all the same.
 
     Images are an array (n, height, width) or (n, height, width, channels), or rows of such: of an ndarray of uint8 that
-    reaches beyond 127; of any with an `augment`; by auto of any whose values lie in 0..255 or 0..1 and are alike where they
-    would be neighbours in a square. They are not standardised; grey levels 0..255 enter as 0..1. Anything else, uint8 columns
-    of a frame included, is taken as numbers.
+    reaches beyond 127; of any with an `augment`; by auto of any array or frame whose values lie in 0..255 or 0..1 and are
+    alike where they would be neighbours in a square. They are not standardised; grey levels enter as 0..1, also of 0..255,
+    -1..1, 0..65535. Anything else is taken as numbers.
     """
 
     hidden_layer_sizes: int | Sequence[int] | str = AUTO
@@ -294,7 +294,9 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             else f"another learning_rate_init (it was {self._of('learning_rate_init'):g}), "
         )
         scaled = "" if self.standardize else "standardize=True, "
-        return f"Try {own}{scaled}more max_iter (it was {self._of('max_iter')}), or solver='auto'"
+        more = f"more max_iter (it was {self._of('max_iter')}), " if self.history_.ending == "finished" else ""
+        remedies = f"{own}{scaled}{more}"
+        return f"Try {remedies}or solver='auto'" if remedies else "Try solver='auto'"
 
     @property
     def _solver(self) -> str:
@@ -793,9 +795,9 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             )
         self.seconds_ = time.perf_counter() - started
         self._describe_history()
-        self._describe_trials(trials, learner.constant)
+        self._describe_trials(trials)
 
-    def _describe_trials(self, trials: list[Trial], constant: float) -> None:
+    def _describe_trials(self, trials: list[Trial]) -> None:
         names = [str(trial.recipe) for trial in trials]
         names = [
             name if names.count(name) == 1 else f"{name} at a rate of {t.recipe.learning_rate:g}"
@@ -804,7 +806,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         self.choice_: list[dict[str, Any]] = [
             {"recipe": name, "networks": len(t.networks), "loss": t.loss, "share": t.share}
             for name, t in zip(names, trials, strict=True)
-        ] + [{"recipe": "a constant answer", "networks": 0, "loss": constant, "share": 0.0}]
+        ]
 
     def summary(self) -> str:
         """Return in a line what `fit` chose and why: mean losses of each way, of y standardised, on rows not learned from."""

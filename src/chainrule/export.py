@@ -285,9 +285,12 @@ def _restore_estimator(
         for held, m in zip(networks, described["members"], strict=True)
     ]
     model.bends_ = None if described["bends"] is None else Bends.from_json(described["bends"])
-    pool = Pool(str(described["pool"]["output"]), float(described["pool"]["temperature"]))
-    if pool.output not in ("", network.activations[-1]) or not 0 < pool.temperature < np.inf:
-        raise ValueError(f"answers of {pool.output!r} at a temperature of {pool.temperature}")
+    output, *numbers = (described["pool"][name] for name in ("output", "temperature", "doubt"))
+    pool = Pool(str(output), *map(float, numbers))
+    if pool.output not in ("", network.activations[-1]) or not (0 < pool.temperature < np.inf and 0 <= pool.doubt < 1):
+        raise ValueError(
+            f"answers of {pool.output!r} at a temperature of {pool.temperature}, with a doubt of {pool.doubt}"
+        )
     model.ensemble_ = Ensemble(model.inputs_, members, model.bends_, pool)
     model.n_features_in_ = network.sizes[0] if model.inputs_ is None else len(model.inputs_.columns)
     for member in members:

@@ -49,6 +49,8 @@ from chainrule.trials import GAIN, Check, Choice, Doubles, Fold, Made, Trial, ch
 # A recipe whose loss for the m rows of the first fold is above the least by over 0.1 + 2/√m of that is not tried on others.
 BEHIND, NOISE = 0.1, 2.0
 COPIES = 0.5  # of the rows
+LAYERS = {"hidden", "activation"}  # of a recipe
+INVERTIBLE = ("identity", "sigmoid", "softmax", "softplus", "exp")  # outputs that can be any constant
 BARELY = 10  # rows by which a column of several is not judged
 CHANCE = 4.0  # rows' losses that the best of several is lower by, where there is nothing to learn
 
@@ -78,7 +80,9 @@ class Learner:
         self.encoded: dict[tuple[Form, bool], Array] = {}
         self.bent = None if self.bends is None else self.bends.apply(self.labels.astype(np.float64))
         self.known: dict[tuple[Recipe, int], Made] = {}  # trained already
-        self.idle: list[Network] = []  # whose units said the same for every row when their training ended
+        self.idle: list[
+            tuple[Recipe, Network]
+        ] = []  # whose units said the same for every row when their training ended
         self.in_vain: set[Recipe] = set()  # whose second try was no better
         self.warnings: list[str] = []  # what is to be said of what was learned
         self.constant = np.inf  # the loss of a constant answer
@@ -178,7 +182,7 @@ class Learner:
         Costly ones that would leave cores idle in the end are trained before the others, by all cores.
         """
         done = iter(range(1, len(jobs) + 1))
-        no_better: list[Recipe] = []
+        in_vain: list[Recipe] = []
 
         def run(job: tuple[Recipe, Fold, int], threads: int) -> Made | None:
             recipe, fold, number = job
@@ -186,20 +190,9 @@ class Learner:
                 return self.known.pop((recipe, number))
             if self.late() and number > 0:
                 return None
-            made, first, stuck = None, None, False
-            for rate in (recipe.learning_rate, recipe.learning_rate / 10):
-                first = made
-                with contextlib.suppress(FloatingPointError):
-                    tried = self.fit_member(replace(recipe, learning_rate=rate), fold, number, threads)
-                    made = tried if first is None else self.better(recipe, fold, first, tried)
-                stuck = made is not None and bool(self.faults(recipe, made.network))
-                enough = made is not None and (not stuck or recipe in self.in_vain)
-                if enough or "learning_rate" in self.fixed:
-                    break
-            if made is not None and stuck:
-                self.idle.append(made.network)
-                if made is first:
-                    no_better.append(recipe)
+            made, vain = self.train_one(recipe, fold, number, threads)
+            if vain:
+                in_vain.append(recipe)
             if self.report is not None:
                 self.report(f"{next(done)}/{len(jobs)}  {recipe}" + ("" if made else ": diverged"))
             return made
@@ -222,8 +215,28 @@ class Learner:
                 except KeyboardInterrupt:  # what was learned is kept
                     self.stopped.set()
                 trained |= {job: future.result() for job, future in running.items()}
-        self.in_vain.update(no_better)  # for the next jobs: among these the order is by chance
+        self.in_vain.update(in_vain)  # for the next jobs: among these the order is by chance
         return [trained[job] for job in jobs]
+
+    def train_one(self, recipe: Recipe, fold: Fold, number: int, threads: int) -> tuple[Made | None, bool]:
+        """Train a network, and again with a tenth of the rate where it diverged, or most of its units say nothing.
+
+        Returns the better one, None where both diverged; and whether the second was in vain.
+        """
+        made, first, vain = None, None, False
+        with contextlib.suppress(FloatingPointError):
+            made = self.fit_member(recipe, fold, number, threads)
+        stuck = made is not None and bool(self.faults(recipe, made.network))
+        if (made is None or (stuck and recipe not in self.in_vain)) and "learning_rate" not in self.fixed:
+            first, slower = made, replace(recipe, learning_rate=recipe.learning_rate / 10)
+            with contextlib.suppress(FloatingPointError):
+                again = self.fit_member(slower, fold, number, threads)
+                made = again if first is None else self.better(recipe, fold, first, again)
+                stuck = bool(self.faults(recipe, made.network))
+            vain = made is first and stuck
+        if made is not None and stuck:
+            self.idle.append((recipe, made.network))
+        return made, vain
 
     def better(self, recipe: Recipe, fold: Fold, first: Made, second: Made) -> Made:
         """Return the one of two networks that at its best time answers better; the first if time is up."""
@@ -231,6 +244,65 @@ class Learner:
         for trial in trials:
             trial.judge(self.loss_of)
         return second if trials[1].loss < trials[0].loss and not self.late() else first
+
+    def folds(self, parts: int | None, classes: Array | None) -> list[Fold]:
+        """Return the rows to learn from and those to judge by, once for each network of a recipe."""
+        n = len(self.table)
+        if n < 2 and self.validation is None:
+            raise DataError(f"X has n_samples={n}, too few to set any aside: name a solver, as solver='lbfgs'")
+        by_rows = max(2, min(n, PARTS if n < 20_000 else FEWER))
+        count = min(max(parts or 0, ONE_IN) if self.images is not None else parts or by_rows, n)
+        if self.validation is None:
+            return make_folds(originals(self.table, self.labels, classes), count, self.seed, classes)
+        given = self.validation[0]
+
+        def own(recipe: Recipe) -> Array:
+            return self.encode(given, recipe)
+
+        return [Fold(np.arange(n), np.arange(0), own) for _ in range(count)]
+
+    def trials(self, recipes: list[Recipe], folds: list[Fold]) -> tuple[list[Trial], float]:
+        """Return the trials of recipes, of a linear model and, where these learn nothing, of others; and its loss.
+
+        As one of the trials the linear model is as the user has settled it, but for layers; its loss, by which all are
+        measured, is that at its best.
+        """
+        rows, bend = len(folds[0].kept), recipes[0].bend
+        bars: list[Recipe] = []
+        among: list[Recipe] = []
+        if self.images is None:
+            bars = [replace(linear(rows, self.width, self.problem, {}), bend=bend)]
+            if not LAYERS & set(self.fixed):
+                among = [replace(linear(rows, self.width, self.problem, self.fixed), bend=bend)]
+        trials = self.cross_fit([*recipes, *among], folds)
+        ran = max((trial.folds for trial in trials), key=len, default=folds[:1])
+        measured = trials if bars == among or self.late() else self.cross_fit(bars, ran)
+        straight = min((t.loss for t in measured if t.recipe in bars and len(t.folds) == len(ran)), default=np.inf)
+        best = min((t.loss for t in trials if t.recipe not in among and len(t.folds) == len(ran)), default=np.inf)
+        self.constant = self.loss_of(ran, self.constants(ran))
+        if not self.late() and (best >= self.constant or best - straight > CLEARLY * abs(self.constant)):
+            trials += self.cross_fit(others(recipes, self.fixed), folds)
+        if self.problem.output in INVERTIBLE and not LAYERS & set(self.fixed):
+            trials.append(self.constant_trial(ran, bend))
+        return trials, straight
+
+    def constant_trial(self, folds: list[Fold], bend: str) -> Trial:
+        """Return networks that answer a constant: where nothing is to be learned no other does better."""
+        trial = Trial(Recipe("", (), "identity", bend=bend), folds)
+        for answers in self.constants(folds):
+            z = answers[:1] if self.bends is None or not bend else self.bends.apply(answers[:1])
+            network = self.problem.flat(z[0], self.width)
+            trial.made.append(Made(network, History(), [Check(0, network.parameters.copy(), answers)]))
+        return trial
+
+    def look_for_idle(self, networks: list[Network]) -> None:
+        """Say what there is against networks that were idle when their training ended: at the best time they may not be."""
+        forms = {id(made): recipe for recipe, made in self.idle}
+        faults = [
+            fault for network in networks if id(network) in forms for fault in self.faults(forms[id(network)], network)
+        ]
+        if faults and not unvaried(self.table):
+            self.warnings.append(f"{faults[0]}. Leave activation, learning_rate_init and alpha to auto, or scale X")
 
     def plan(self, fold: Fold, parts: int | None, bent: bool) -> list[Recipe]:
         """Return the recipes for what is to be learned, as short trainings on a fold have them."""
@@ -407,64 +479,22 @@ def behind(rows: int) -> float:
     return BEHIND + NOISE / math.sqrt(max(rows, 1))
 
 
-def parts_of(rows: int) -> int:
-    """Return into how many parts so many rows are divided."""
-    return max(2, min(rows, PARTS if rows < 20_000 else FEWER))
-
-
 def learn(learner: Learner, parts: int | None, classes: Array | None, bent: bool = False) -> tuple[list[Trial], Pool]:
     """Return the trials of the recipes for a table, each with its share, and how their answers become one.
 
     With a validation set every network learns from all rows. The targets are bent where that helps or, where it is so
     settled, in any case.
     """
-    n = len(learner.table)
-    if n < 2 and learner.validation is None:
-        raise DataError(f"X has n_samples={n}, too few to set any aside: name a solver, as solver='lbfgs'")
-    count = min(max(parts or 0, ONE_IN) if learner.images is not None else parts or parts_of(n), n)
-    folds = make_folds(originals(learner.table, learner.labels, classes), count, learner.seed, classes)
-    if learner.validation is not None:
-        given = learner.validation[0]
-
-        def own(recipe: Recipe) -> Array:
-            return learner.encode(given, recipe)
-
-        folds = [Fold(np.arange(n), np.arange(0), own) for _ in range(count)]
-    rows = len(folds[0].kept)
-
-    recipes = learner.plan(folds[0], parts, bent)
-    # A linear model is among them, as all is settled but for layers; and is what all are measured by, as it is best.
-    among, bar = (
-        [replace(linear(rows, learner.width, learner.problem, fixed), bend=recipes[0].bend)]
-        if learner.images is None
-        else []
-        for fixed in (learner.fixed, {})
-    )
-    among = [] if {"hidden", "activation"} & set(learner.fixed) else among
-    trials = learner.cross_fit([*recipes, *among], folds)
-    ran = max((trial.folds for trial in trials), key=len, default=folds[:1])
-    bars = trials if bar == among or learner.late() else learner.cross_fit(bar, ran)
-    constant = learner.constant = learner.loss_of(ran, learner.constants(ran))
-    straight = min((t.loss for t in bars if t.recipe in bar and len(t.folds) == len(ran)), default=np.inf)
-    best = min((t.loss for t in trials if t.recipe not in among and len(t.folds) == len(ran)), default=np.inf)
-    if not learner.late() and (best >= constant or best - straight > CLEARLY * abs(constant)):
-        trials += learner.cross_fit(others(recipes, learner.fixed), folds)
+    folds = learner.folds(parts, classes)
+    trials, linear = learner.trials(learner.plan(folds[0], parts, bent), folds)
     for trial in trials:
         trial.settle(learner.loss_of)
-    if not any(np.isfinite(trial.loss) for trial in trials):
+    if not any(np.isfinite(trial.loss) for trial in trials if trial.recipe.solver):
         raise FloatingPointError(
             f"no network learned anything finite. {learner.unsettle('look')} for outliers in the data, or scale it"
         )
     choice = choose_shares(trials, learner.loss_of, learner.problem.pool)
-    learner.compare(choice, straight)
-    # Asked again: it may be no more so at the best time.
-    faults = [
-        fault
-        for trial in trials
-        for network in trial.networks
-        if trial.share and network in learner.idle
-        for fault in learner.faults(trial.recipe, network)
-    ]
-    if faults and not unvaried(learner.table):
-        learner.warnings.append(f"{faults[0]}. Leave activation, learning_rate_init and alpha to auto, or scale X")
-    return trials, choice.pool
+    learner.compare(choice, linear)
+    learner.look_for_idle([network for trial in trials if trial.share for network in trial.networks])
+    k = 2 if choice.pool.output == "sigmoid" else learner.labels.shape[1]
+    return trials, replace(choice.pool, doubt=k / (len(learner.labels) + k))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chainrule.elementary import logarithm
+from chainrule.elementary import exponential, logarithm
 from chainrule.ensemble import Pool
 from chainrule.functions import LOSSES, SMOOTHED
 from chainrule.generator import uniform
@@ -54,7 +54,7 @@ ONE_IN, PAIR = 10, 2  # part of the images that is set aside, and how many netwo
 class Recipe:
     """One way to train. Of a bayesian one only solver, hidden, activation, form, epochs and parts count."""
 
-    solver: str
+    solver: str  # none: the answer is a constant
     hidden: tuple[int, ...]
     activation: str | tuple[str, ...]
     form: Form = PLAIN
@@ -78,6 +78,8 @@ class Recipe:
         return self.solver == "bayesian"
 
     def __str__(self) -> str:
+        if not self.solver:
+            return "a constant answer"
         units = "-".join(map(str, self.hidden)) or "no hidden units"
         what = f"{self.activation} {units}" if self.hidden else "linear"
         on = f" on {self.form}" if f"{self.form}" else f" on distorted images ({self.augment})" if self.augment else ""
@@ -130,6 +132,15 @@ class Problem:
             spread_biases(network, seed)
         return network
 
+    def flat(self, z: npt.NDArray[np.float64], inputs: int) -> Network:
+        """Return a network whose outputs are z (k,), as a pool takes them, whatever enters."""
+        network = Network([inputs, z.size], output=self.output, dtype=self.dtype, engine=self.engine)
+        network.parameters = np.zeros(len(network.parameters))
+        if not self.pool.output:
+            z = self.before_output(np.clip(z, SMALL, 1 - SMALL) if self.output == "sigmoid" else z)
+        network.layers[-1].bias[:] = z
+        return network
+
     def begin(self, network: Network, labels: Floats) -> None:
         """Let a network begin with the mean of the labels as its answer: what is rare is then rare from the first step on."""
         if self.output in ("sigmoid", "softmax", "exp") and self.loss != "gaussian":
@@ -138,8 +149,13 @@ class Problem:
             network.layers[-1].bias[:] = self.before_output(mean)
 
     def before_output(self, z: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Return q, of which a sigmoid, softmax or exp makes z."""
-        return logarithm(z) - (logarithm(1 - z) if self.output == "sigmoid" else 0)
+        """Return q, of which the output makes z."""
+        if self.output == "identity":
+            return z
+        if self.output == "softplus":  # log(eᶻ − 1)
+            z = np.maximum(z, SMALL)
+            return z + logarithm(1 - exponential(-z))
+        return logarithm(np.maximum(z, SMALL)) - (logarithm(1 - z) if self.output == "sigmoid" else 0)
 
     def constant(self, labels: Floats, weight: npt.NDArray[Any] | None) -> npt.NDArray[np.float64]:
         """Return the answer, as a pool takes it, that is best where the inputs say nothing, (1, k)."""
@@ -276,10 +292,10 @@ def linear(rows: int, inputs: int, problem: Problem, fixed: dict[str, Any]) -> R
 
 
 def others(recipes: list[Recipe], fixed: dict[str, Any]) -> list[Recipe]:
-    """What is tried where the recipes learned nothing."""
+    """What is tried where the recipes learned nothing, unless it is among them."""
     first = next(recipe for recipe in recipes if not recipe.bayesian)
     other = replace(gentle(first, first.epochs), **fixed)
-    return [other] if other not in recipes else []
+    return [] if any(replace(other, epochs=recipe.epochs) == recipe for recipe in recipes) else [other]
 
 
 def by_images(rows: int, pixels: int) -> Recipe:
