@@ -159,6 +159,7 @@ REGRESSIONS = {
     "two thirds of the epochs": recipe(epochs=lambda r: max(3, 2 * r.epochs // 3)),
     "twice the epochs": recipe(epochs=lambda r: 2 * r.epochs),
     "no networks by the evidence": without("evidence"),
+    "all widths by the evidence tried": constant("learner", LEADING=((5,), (10,), (20,), (8, 8))),
     "targets never bent": without("bends"),
     "inputs by mean and deviation": without("robust"),
     "equal shares": without("shares"),

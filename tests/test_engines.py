@@ -305,6 +305,16 @@ def test_logits_are_what_the_output_is_given(output, engine, rng):
     assert net.activations[-1] == output
 
 
+def test_hidden_values_are_those_of_the_layers(engine, rng):
+    X = rng.normal(size=(40, 3))
+    net = chainrule.Network([3, 5, 4, 2], ["silu", "tanh"], seed=2, dtype="float64", engine=engine.name)
+    _, values = reference.forward(net.parameters, net.sizes, net.activations, X)
+    for layer in (1, 2):
+        np.testing.assert_allclose(net.hidden(X, layer, n_threads=2), values[layer], rtol=1e-9)
+    with pytest.raises(ValueError, match="layer must be a whole number of 1 to 2; got 3"):
+        net.hidden(X, 3)
+
+
 @pytest.mark.parametrize("dtype", TOLERANCE)
 def test_plain_calls_are_the_others(dtype, native):
     """What the core checks and computes by itself for a few plain rows is what the long way would have answered."""

@@ -20,10 +20,11 @@ import chainrule
 from chainrule import Classifier, Network, Regressor
 from chainrule.data import DataError
 from chainrule.ensemble import Pool
+from chainrule.evidence import Evidence
 from chainrule.functions import activate
 from chainrule.inputs import Form, Inputs
-from chainrule.learner import Learner, originals
-from chainrule.recipes import Problem, Recipe, by_batches, by_evidence
+from chainrule.learner import Learner, Queue, originals
+from chainrule.recipes import WIDTHS, Problem, Recipe, by_batches, by_evidence
 from chainrule.tables import read_table
 from chainrule.training import History, train
 from chainrule.trials import Check, Fold, Made, Trial, choose_shares, make_folds, mean_loss
@@ -131,6 +132,43 @@ def test_equal_bits_on_any_number_of_threads(threads):
         m.network.parameters.tobytes() for m in one.ensemble_.members
     ]
     assert (Regressor(random_state=1).fit(X, y).predict(X) != one.predict(X)).any()
+
+
+def test_jobs_are_taken_so_that_no_core_waits():
+    """Of the bayesian ones one at once, unless nothing else is left; what is ahead only while others run."""
+    fold = Fold(np.arange(2), np.arange(2, 4))
+    heard, large = Recipe("bayesian", (5,), "tanh"), Recipe("adamw", (64,), "silu")
+    jobs = [(large, fold, 0), (heard, fold, 0), (heard, fold, 1)]
+    queue = Queue(list(jobs), [(large, fold, 1), (large, fold, 2)], 1)
+    taken = [queue.take() for _ in range(4)]
+    assert taken == [jobs[1], jobs[0], jobs[2], (large, fold, 1)]
+    for job in jobs:
+        queue.finish(job)
+    assert queue.take() is None
+    assert queue.ahead == [(large, fold, 2)]
+
+
+@pytest.mark.parametrize(("best", "asked"), [((5,), 4), ((10,), 4), ((20,), 6), ((8, 8), 6)])
+def test_the_widest_are_tried_where_wider_is_better(best, asked, monkeypatch):
+    logs = {(5,): 1.0, (10,): 2.0, (20,): 1.5, (8, 8): 0.5, (40,): 3.0, (16, 16): 1.0} | {best: 2.5}
+    tried = []
+
+    def all_of(self, jobs, ahead=()):
+        tried.extend(recipe.hidden for recipe, _, _ in jobs if recipe.bayesian)
+        evidence = [Evidence(logs.get(recipe.hidden, 0.0), 1.0, np.ones(1), np.ones(1)) for recipe, _, _ in jobs]
+        return [Made(Network([1, 1]), History(evidence=heard), []) for heard in evidence]
+
+    monkeypatch.setattr(Learner, "all_of", all_of)
+    labels = np.zeros((20, 1))
+    learner = Learner(Problem("half_squared_error", "identity", 1, {}), None, labels, labels, None, 0, 1)
+    fold, ways = Fold(np.arange(10), np.arange(10, 20)), [[Recipe("bayesian", hidden, "tanh") for hidden in WIDTHS]]
+    (chosen,) = learner.choose_widths(ways, fold, [Recipe("adamw", (64,), "silu")])
+    assert len(set(tried)) == asked
+    assert len(tried) == 2 * asked
+    assert [recipe.hidden for recipe in chosen] == (
+        [(40,), best] if asked == 6 else [best, *{(5,): [(10,)], (10,): [(20,)]}[best]]
+    )
+    assert {number for _, number in learner.known} == {0}
 
 
 def test_what_is_given_is_honoured():

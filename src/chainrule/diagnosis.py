@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from chainrule import reference
 from chainrule.data import Array
 from chainrule.network import Floats, Network
 from chainrule.recipes import SMALL, Problem
@@ -71,10 +70,9 @@ def _wrong(answers: Array, labels: Floats) -> float:
 def idle(network: Network, rows: Array) -> list[str]:
     """Return a sentence for each hidden layer most of whose units answer the same for every row."""
     rows = rows[:: -(-len(rows) // FORWARD)]
-    m = network.parameters.astype(np.float64)
-    _, values = reference.forward(m, network.sizes, network.activations, reference.rows(rows))
     found = []
-    for k, Y in enumerate(values[1:-1], start=1):
+    for k in range(1, len(network.layers)):
+        Y = network.hidden(rows, k)
         still = int((np.ptp(Y, axis=0) <= STILL * np.maximum(np.abs(Y).max(axis=0), 1)).sum())
         if still > IDLE * Y.shape[1] and len(Y) > 1:
             found.append(

@@ -88,7 +88,7 @@ def group_parameters(sizes: Sequence[int], inputs: Sequence[int] | None = None) 
 
 def total(values: Array) -> Array:
     """Sum of the rows, one after the other: NumPy's own sums depend on the processor."""
-    return np.asarray(np.cumsum(values, axis=0)[-1])
+    return np.asarray(values.cumsum(axis=0)[-1])
 
 
 @dataclass
@@ -111,13 +111,17 @@ class LeastSquares:
     damping: float = 1e-2
     evidence: Evidence | None = None
 
+    def __post_init__(self) -> None:
+        self.missing = np.isnan(self.labels)
+        self.count = None if self.of is None else np.bincount(self.of)  # of each group's parameters
+
     def minimise(self, iterations: int, iterated: Callable[[Array], bool]) -> bool:
         """Take steps; after each, `iterated` is told the mean of e² of each output, and ends it by True.
 
         Returns True where it came to rest: F or the evidence has stopped moving, or no step lowers F any more.
         """
         n, k = self.labels.shape
-        known = (~np.isnan(self.labels)).sum(axis=0)
+        known = (~self.missing).sum(axis=0)
         beta = np.full(k, FIRST_NOISE if self.of is not None else 1.0)
         alpha = np.full(0 if self.of is None else int(self.of.max()) + 1, FIRST_PRECISION)
         marks: list[float] = []
@@ -146,7 +150,7 @@ class LeastSquares:
 
     def _squares(self) -> Array:
         z = self.engine.predict(self.parameters, self.sizes, self.activations, self.rows, self.n_threads)
-        squares = np.where(np.isnan(self.labels), 0.0, z - self.labels) ** 2
+        squares = np.where(self.missing, 0.0, z - self.labels) ** 2
         return total(squares if self.weight is None else squares * self.weight[:, None])
 
     def _step(self, matrix: Array, squares: Array, decay: Array, beta: Array) -> Array | None:
@@ -169,21 +173,22 @@ class LeastSquares:
     def _listen(self, matrix: Array, squares: Array, alpha: Array, beta: Array, n: Indices) -> tuple[Array, Array]:
         """Return α and β as the evidence has them, and keep that; as they are where the matrix is not positive."""
         assert self.of is not None
+        assert self.count is not None
         found = self.engine.inverse_diagonal(matrix, alpha[self.of])
         if found is None:
             return alpha, beta
         inverse, pivots = found
-        count = np.bincount(self.of)
+        count = self.count
         sums = np.bincount(self.of, self.parameters**2)
-        determined = np.clip(count - alpha * np.bincount(self.of, inverse), 1e-6, count)  # (91)
+        determined = np.minimum(np.maximum(count - alpha * np.bincount(self.of, inverse), 1e-6), count)  # (91)
         gamma = float(total(determined))
         log = (
             -0.5 * float(total(beta * squares) + total(alpha * sums))
-            + 0.5 * math.fsum(c * math.log(a) for c, a in zip(count, alpha, strict=True))
-            + 0.5 * math.fsum(count * math.log(b / (2 * math.pi)) for count, b in zip(n, beta, strict=True))
-            - math.fsum(math.log(p) for p in pivots)
+            + 0.5 * math.fsum(c * math.log(a) for c, a in zip(count.tolist(), alpha.tolist(), strict=True))
+            + 0.5 * math.fsum(c * math.log(b / (2 * math.pi)) for c, b in zip(n.tolist(), beta.tolist(), strict=True))
+            - math.fsum(map(math.log, pivots.tolist()))
         )  # (90)
-        alpha = np.clip(determined / np.maximum(sums, 1e-300), WEAKEST, STRONGEST)  # (92)
+        alpha = np.minimum(np.maximum(determined / np.maximum(sums, 1e-300), WEAKEST), STRONGEST)  # (92)
         beta = np.where(n > 0, np.maximum(n - gamma / len(beta), 1.0) / np.maximum(squares, 1e-300), beta)  # (93)
         self.evidence = Evidence(log, gamma, alpha, np.sqrt(1 / beta))
         return alpha, beta

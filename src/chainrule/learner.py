@@ -26,12 +26,14 @@ from chainrule.inputs import Form, Inputs
 from chainrule.network import Floats, Network
 from chainrule.recipes import (
     FEWER,
+    LEADING,
     ONE_IN,
     PAIR,
     PARTS,
     SMALL,
     TRIAL,
     TRIED,
+    WIDER,
     Examples,
     Problem,
     Recipe,
@@ -46,6 +48,8 @@ from chainrule.targets import Bends
 from chainrule.training import History
 from chainrule.trials import GAIN, Check, Choice, Doubles, Fold, Made, Trial, choose_shares, make_folds, mean_loss
 
+Job = tuple[Recipe, Fold, int]  # and the number of the network
+
 # A recipe whose loss for the m rows of the first fold is above the least by over 0.1 + 2/√m of that is not tried on others.
 BEHIND, NOISE = 0.1, 2.0
 COPIES = 0.5  # of the rows
@@ -53,6 +57,41 @@ LAYERS = {"hidden", "activation"}  # of a recipe
 INVERTIBLE = ("identity", "sigmoid", "softmax", "softplus", "exp")  # outputs that can be any constant
 BARELY = 10  # rows by which a column of several is not judged
 CHANCE = 4.0  # rows' losses that the best of several is lower by, where there is nothing to learn
+
+
+@dataclass
+class Queue:
+    """Jobs that several threads take from; those ahead only while others are still running.
+
+    Of the bayesian ones so many run at once, unless nothing else is left: their steps are short, and in Python they wait for
+    each other.
+    """
+
+    jobs: list[Job]
+    ahead: list[Job]
+    bayesians: int
+    running: list[Job] = field(default_factory=list)
+    early: list[Job] = field(default_factory=list)  # of those ahead, what was taken
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def take(self) -> Job | None:
+        """Return the next job, None where there is none."""
+        with self.lock:
+            wanted = sum(recipe.bayesian for recipe, _, _ in self.running) < self.bayesians
+            k = next((k for k, (recipe, _, _) in enumerate(self.jobs) if recipe.bayesian == wanted), 0)
+            waiting = self.jobs or (self.ahead if any(job not in self.early for job in self.running) else [])
+            if not waiting:
+                return None
+            job = waiting.pop(k)
+            self.running.append(job)
+            if waiting is self.ahead:
+                self.early.append(job)
+            return job
+
+    def finish(self, job: Job) -> None:
+        """Note that a job is done."""
+        with self.lock:
+            self.running.remove(job)
 
 
 @dataclass
@@ -176,15 +215,16 @@ class Learner:
             check(history)
         return Made(network, history, checks)
 
-    def all_of(self, jobs: Sequence[tuple[Recipe, Fold, int]]) -> list[Made | None]:
+    def all_of(self, jobs: Sequence[Job], ahead: Sequence[Job] = ()) -> list[Made | None]:
         """Train many networks, one a core; None where training diverged, or was not begun before time was up.
 
-        Costly ones that would leave cores idle in the end are trained before the others, by all cores.
+        Costly ones that would leave cores idle in the end are trained before the others, by all cores. What is likely to
+        come next is trained ahead, by cores that have nothing else to do.
         """
         done = iter(range(1, len(jobs) + 1))
         in_vain: list[Recipe] = []
 
-        def run(job: tuple[Recipe, Fold, int], threads: int) -> Made | None:
+        def run(job: Job, threads: int) -> Made | None:
             recipe, fold, number = job
             if (recipe, number) in self.known:
                 return self.known.pop((recipe, number))
@@ -200,21 +240,34 @@ class Learner:
         for recipe, _, _ in jobs:
             self.rows(recipe)  # before threads ask for it
         costly = [job for job in jobs if job[0].costly]
-        first = costly[: len(costly) % self.n_threads]
-        trained: dict[tuple[Recipe, Fold, int], Made | None] = {}
+        first = [] if ahead else costly[: len(costly) % self.n_threads]
+        trained: dict[Job, Made | None] = {}
         rest = sorted((job for job in jobs if job not in first), key=lambda job: not job[0].costly)
+
+        def work(queue: Queue, threads: int) -> None:
+            while (job := queue.take()) is not None:
+                trained[job] = run(job, threads)
+                queue.finish(job)
+
         for some in (first, rest):
             threads = max(1, self.n_threads // max(len(some), 1))
-            if self.n_threads == 1 or len(some) <= 1:
+            if self.n_threads == 1 or len(some) + (len(ahead) if some is rest else 0) <= 1:
                 trained |= {job: run(job, threads) for job in some}
                 continue
-            with ThreadPoolExecutor(min(self.n_threads, len(some))) as pool:
-                running = {job: pool.submit(run, job, threads) for job in some}
+            queue = Queue(list(some), list(ahead) if some is rest else [], max(1, self.n_threads // 2))
+
+            workers = min(self.n_threads, len(some) + len(queue.ahead))
+            with ThreadPoolExecutor(workers) as pool:
+                running = [pool.submit(work, queue, threads) for _ in range(workers)]
                 try:
-                    wait(running.values())
+                    wait(running)
                 except KeyboardInterrupt:  # what was learned is kept
                     self.stopped.set()
-                trained |= {job: future.result() for job, future in running.items()}
+                for future in running:
+                    future.result()
+        for recipe, fold, number in ahead:
+            if (made := trained.get((recipe, fold, number))) is not None:
+                self.known[recipe, number] = made
         self.in_vain.update(in_vain)  # for the next jobs: among these the order is by chance
         return [trained[job] for job in jobs]
 
@@ -304,9 +357,9 @@ class Learner:
         if faults and not unvaried(self.table):
             self.warnings.append(f"{faults[0]}. Leave activation, learning_rate_init and alpha to auto, or scale X")
 
-    def plan(self, fold: Fold, parts: int | None, bent: bool) -> list[Recipe]:
-        """Return the recipes for what is to be learned, as short trainings on a fold have them."""
-        rows = len(fold.kept)
+    def plan(self, folds: list[Fold], parts: int | None, bent: bool) -> list[Recipe]:
+        """Return the recipes for what is to be learned, as short trainings on the first fold have them."""
+        fold, rows = folds[0], len(folds[0].kept)
         if self.images is not None:
             recipe = replace(by_images(rows, self.table.shape[1]), parts=parts or PAIR, **self.fixed)
             choose = "augment" not in self.fixed
@@ -315,29 +368,43 @@ class Learner:
         batches = by_batches(rows, self.inputs, self.problem, self.fixed)
         heard = by_evidence(rows, self.width, self.problem, self.fixed) if table else []
         bends = [""] if self.bends is None else [str(self.bends)] if bent else ["", str(self.bends)]
-        ways = []
-        for bend in bends:
-            widths = [replace(recipe, bend=bend) for recipe in heard]
-            widths = self.choose_width(widths, fold) if len(widths) > 1 else widths
-            ways.append([*dict.fromkeys(replace(recipe, bend=bend) for recipe in batches), *widths])
-        return ways[0] if len(ways) == 1 else self.better_way(ways, fold)
+        large = [[*dict.fromkeys(replace(recipe, bend=bend) for recipe in batches)] for bend in bends]
+        widths = [[replace(recipe, bend=bend) for recipe in heard] for bend in bends]
+        if len(heard) > 1:
+            widths = self.choose_widths(widths, fold, [recipe for recipes in large for recipe in recipes])
+        ways = [[*recipes, *chosen] for recipes, chosen in zip(large, widths, strict=True)]
+        return ways[0] if len(ways) == 1 else self.better_way(ways, folds)
 
-    def choose_width(self, recipes: list[Recipe], fold: Fold) -> list[Recipe]:
-        """Return the two bayesian recipes of the largest evidence for the rows of a fold, after a short training."""
-        jobs = [
-            (replace(recipe, epochs=min(TRIAL, recipe.epochs)), fold, start) for recipe in recipes for start in (0, 1)
-        ]
+    def choose_widths(self, ways: list[list[Recipe]], fold: Fold, beside: list[Recipe]) -> list[list[Recipe]]:
+        """Return of each way the two bayesian recipes of the largest evidence for a fold's rows, after a short training.
+
+        The widest, which cost most, are tried where of the others one of the wider is best. The recipes beside, which come
+        next, are trained at the same time.
+        """
         heard: dict[Recipe, float] = {}
-        for recipe, made in zip((recipe for recipe in recipes for _ in (0, 1)), self.all_of(jobs), strict=True):
-            if made is not None and made.history.evidence is not None:
-                heard[recipe] = max(heard.get(recipe, -np.inf), made.history.evidence.log)
-        return sorted(heard, key=lambda recipe: -heard[recipe])[:2]
 
-    def better_way(self, ways: list[list[Recipe]], fold: Fold) -> list[Recipe]:
-        """Return the first of two lists of recipes, unless the best of the second is clearly better for a fold's rows."""
+        def listen(recipes: list[Recipe], beside: list[Recipe]) -> None:
+            jobs = [(short_of(recipe), fold, start) for recipe in recipes for start in (0, 1)]
+            made = self.all_of([*((recipe, fold, 0) for recipe in beside), *jobs])
+            self.known |= {(recipe, 0): one for recipe, one in zip(beside, made, strict=False) if one is not None}
+            for (recipe, _, _), one in zip(jobs, made[len(beside) :], strict=True):
+                if one is not None and one.history.evidence is not None:
+                    heard[recipe] = max(heard.get(recipe, -np.inf), one.history.evidence.log)
+
+        def loudest(recipes: list[Recipe]) -> list[Recipe]:
+            return sorted((r for r in recipes if short_of(r) in heard), key=lambda r: -heard[short_of(r)])
+
+        listen([recipe for recipes in ways for recipe in recipes if recipe.hidden not in WIDER], beside)
+        rising = [recipes for recipes in ways if any(r.hidden in LEADING for r in loudest(recipes)[:1])]
+        listen([recipe for recipes in rising for recipe in recipes if recipe.hidden in WIDER], [])
+        return [loudest(recipes)[:2] for recipes in ways]
+
+    def better_way(self, ways: list[list[Recipe]], folds: list[Fold]) -> list[Recipe]:
+        """Return the first of two lists of recipes, unless the best of the second is clearly better for the first fold."""
+        fold = folds[0]
         jobs = [(recipe, fold, 0) for recipes in ways for recipe in recipes]
         lowest: dict[Recipe, float] = {}
-        for (recipe, _, _), made in zip(jobs, self.all_of(jobs), strict=True):
+        for (recipe, _, _), made in zip(jobs, self.all_of(jobs, likely(ways[0], folds)), strict=True):
             trial = Trial(recipe, [fold], [made] if made else [])
             if made is not None:
                 trial.judge(self.loss_of)
@@ -429,7 +496,8 @@ class Learner:
                 if folds.index(fold) < recipe.parts
                 and (not trial.made or trial.loss - lowest <= margin_of(recipe, judged) * abs(lowest) + SMALL)
             ]
-            for (recipe, fold, _), made in zip(jobs, self.all_of(jobs), strict=True):
+            ahead = likely(recipes, folds) if len(some) < len(folds) and some[0] is folds[0] else []
+            for (recipe, fold, _), made in zip(jobs, self.all_of(jobs, ahead), strict=True):
                 if made is not None:
                     trials[recipe].folds.append(fold)
                     trials[recipe].made.append(made)
@@ -440,6 +508,17 @@ class Learner:
             for trial in sorted(heard, key=lambda trial: -(trial.evidence or 0))[1:]:
                 del trials[trial.recipe]
         return [trial for trial in trials.values() if trial.made]
+
+
+def likely(recipes: list[Recipe], folds: list[Fold]) -> list[Job]:
+    """Return what is likely to be trained after the first fold: the first recipe of mini-batches, on the others."""
+    recipe = next((recipe for recipe in recipes if not recipe.bayesian and recipe.hidden), None)
+    return [] if recipe is None else [(recipe, fold, k) for k, fold in enumerate(folds) if 0 < k < recipe.parts]
+
+
+def short_of(recipe: Recipe) -> Recipe:
+    """Return a bayesian recipe's short training, by which its width is judged."""
+    return replace(recipe, epochs=min(TRIAL, recipe.epochs))
 
 
 def alone(labels: Floats, column: int | None) -> Floats:
@@ -486,7 +565,7 @@ def learn(learner: Learner, parts: int | None, classes: Array | None, bent: bool
     settled, in any case.
     """
     folds = learner.folds(parts, classes)
-    trials, linear = learner.trials(learner.plan(folds[0], parts, bent), folds)
+    trials, linear = learner.trials(learner.plan(folds, parts, bent), folds)
     for trial in trials:
         trial.settle(learner.loss_of)
     if not any(np.isfinite(trial.loss) for trial in trials if trial.recipe.solver):

@@ -187,6 +187,28 @@ class Network:
         """
         return self._answer(X, (*self.activations[:-1], "identity"), n_threads)
 
+    def hidden(self, X: npt.ArrayLike, layer: int, *, n_threads: int = 1) -> Floats:
+        """Y = σ(W y + b) of a hidden layer for each row of X: what its units answer.
+
+        Parameters
+        ----------
+        X, n_threads
+            As of `predict`.
+        layer : int
+            From 1, the one after the input.
+
+        Returns
+        -------
+        Y : ndarray, (n, units)
+            Of the network's dtype.
+        """
+        layer = data.check_integer("layer", layer, 1, len(self.layers) - 1)
+        rows, sizes = data.as_rows(X, "X", self.sizes[0], self.dtype), self.sizes[: layer + 1]
+        before = self._parameters[: sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))]
+        n_threads = data.check_threads(n_threads)
+        Y: Floats = engines.load(self.engine).predict(before, sizes, self.activations[:layer], rows, n_threads)
+        return Y
+
     def _answer(self, X: npt.ArrayLike, activations: tuple[str, ...], n_threads: int) -> Floats:
         engine = engines.load(self.engine)
         Z: Floats | None = engine.plain_predict(self._parameters, self.sizes, activations, X)
