@@ -900,12 +900,20 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]  # noqa: D101 (
     Attributes
     ----------
     network_ : Network
+        Of auto that of the largest share; all of them, with their shares, are `ensemble_.members`.
+    choice_ : list of dict
+        Of auto: each recipe that was tried, its networks, their mean loss on rows not learned from, and its share.
+    inputs_ : Inputs or None
+        What was learned of the columns of X; None where rows enter as they are, as images do.
     loss_curve_, validation_curve_ : list of float
-        Per epoch, in units of the standardised targets, bent where they are.
+        Of network_, per epoch, in units of the standardised targets, bent where they are. Of auto the latter is the mean loss
+        of all networks of its recipe, on rows not learned from, at each of some twenty looks.
     n_iter_ : int
         Epochs run.
     coefs_, intercepts_ : list of ndarray
+        Of network_: (in, out) and (out,) of each layer.
     history_ : History
+        Of network_.
 
     Examples
     --------
@@ -1120,12 +1128,20 @@ class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]  # noqa: D101
     ----------
     classes_ : ndarray
     network_ : Network
+        Of auto that of the largest share; all of them, with their shares, are `ensemble_.members`.
+    choice_ : list of dict
+        Of auto: each recipe that was tried, its networks, their mean loss on rows not learned from, and its share.
+    inputs_ : Inputs or None
+        What was learned of the columns of X; None where rows enter as they are, as images do.
     loss_curve_, validation_curve_ : list of float
-        Per epoch.
+        Of network_, per epoch. Of auto the latter is the mean loss of all networks of its recipe, on rows not learned from,
+        at each of some twenty looks.
     n_iter_ : int
         Epochs run.
     coefs_, intercepts_ : list of ndarray
+        Of network_: (in, out) and (out,) of each layer.
     history_ : History
+        Of network_.
 
     Examples
     --------
