@@ -62,14 +62,18 @@ def test_a_kernel_object_exports_one_table(tmp_path):
     """Inline functions compiled for one instruction set must not be merged by the linker with another's."""
     if os.uname().machine != "x86_64":
         pytest.skip("compiles for x86-64")
-    for table, flags in (("v3", ["-mavx2", "-mfma"]), ("v4", ["-mavx512f", "-mavx512dq", "-mfma"])):
-        size = "32" if table == "v3" else "64"
+    tables = {"v3": ["-mavx2", "-mfma"], "v4": ["-mavx512f", "-mavx512dq", "-mfma"]}
+    compiling = [
+        subprocess.Popen(
+            ["g++", *FLAGS, *flags, f"-DCHAINRULE_VECTOR_BYTES={32 if table == 'v3' else 64}", "-DCHAINRULE_ROWS=2",
+             f"-DCHAINRULE_TABLE={table}", '-DCHAINRULE_NAME="x"', "-c", str(ROOT / "core/kernels.cpp"),
+             "-o", str(tmp_path / f"{table}.o")],
+        )
+        for table, flags in tables.items()
+    ]  # fmt: skip
+    assert [compiler.wait() for compiler in compiling] == [0, 0]
+    for table in tables:
         made = tmp_path / f"{table}.o"
-        subprocess.run(
-            ["g++", *FLAGS, *flags, f"-DCHAINRULE_VECTOR_BYTES={size}", "-DCHAINRULE_ROWS=2", f"-DCHAINRULE_TABLE={table}",
-             '-DCHAINRULE_NAME="x"', "-c", str(ROOT / "core/kernels.cpp"), "-o", str(made)],
-            check=True,
-        )  # fmt: skip
         symbols = subprocess.run(["nm", "-C", str(made)], capture_output=True, text=True, check=True).stdout
         kinds = [(line.split()[-2], line.split()[-1]) for line in symbols.splitlines() if len(line.split()) > 1]
         defined = [name for kind, name in kinds if kind.isupper() and kind != "U"]

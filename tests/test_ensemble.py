@@ -326,12 +326,12 @@ def test_partial_fit_goes_on_with_all_networks():
     assert rmse(model, X, y) < before
 
 
-@pytest.mark.parametrize("unit", [1e-200, 1e30, 1e200])
-def test_units_do_not_matter(unit):
+def test_units_do_not_matter():
     X, y = load_diabetes(return_X_y=True)
     plain = Regressor(random_state=0).fit(X, y).predict(X)
-    answers = Regressor(random_state=0).fit(X * unit, y * unit).predict(X * unit) / unit
-    assert np.std(answers - plain) < 0.1 * np.std(plain)
+    for unit in (1e-200, 1e30, 1e200):
+        answers = Regressor(random_state=0).fit(X * unit, y * unit).predict(X * unit) / unit
+        assert np.std(answers - plain) < 0.1 * np.std(plain)
 
 
 def test_too_few_rows():
