@@ -143,7 +143,7 @@ def run_tables(kept: dict, names, methods, splits: int | None, cores: int) -> No
                 error, seconds = answer
                 print(f"{name:28s} {split}  {method:13s} {error * TABLES[name][1]:9.4g}  {seconds:7.2f} s", flush=True)
                 kept["tables"].setdefault(name, {}).setdefault(method, {})[str(split)] = [error, seconds]
-                kept["versions"][method] = version(METHODS[method][1])
+                kept["versions"][method] = [version(METHODS[method][1]), processor()]
                 save(kept)
 
 
@@ -260,8 +260,7 @@ def run_digits(kept: dict, lines, cores: int) -> None:
         P = answer(X_test)
         wrong, sure = float((P.argmax(axis=1) != y_test).mean()), calibration_error(P, y_test)
         print(f"{line:28s} {100 * wrong:.2f} %  {seconds:7.1f} s  calibration {100 * sure:.2f} %", flush=True)
-        kept["digits"].setdefault(line, []).append([LADDER[line][1], wrong, seconds, sure])
-        kept["versions"]["chainrule"] = version("chainrule")
+        kept["digits"].setdefault(line, []).append([LADDER[line][1], wrong, seconds, sure, processor()])
         save(kept)
 
 
@@ -279,7 +278,7 @@ def run_quick_digits(kept: dict, cores: int) -> None:
 
 
 def load() -> dict:
-    empty = {"tables": {}, "digits": {}, "versions": {}, "machine": {}}
+    empty = {"tables": {}, "digits": {}, "versions": {}}
     return empty | (json.loads(KEPT.read_text()) if KEPT.exists() else {})
 
 
@@ -294,13 +293,12 @@ def mean_and_error(values) -> str:
 
 
 def page(kept: dict) -> str:
-    versions = ", ".join(f"{name} {number}" for name, number in sorted(kept["versions"].items()))
-    machine = kept["machine"]
+    versions = ", ".join(f"{name} {number} ({on})" for name, (number, on) in sorted(kept["versions"].items()))
     lines = [
         "# How right it is, untuned",
         "",
         "Made by `make bench-accuracy` (benchmarks/accuracy.py says what is measured). Every method as it comes, without an",
-        f"argument, on {machine.get('cores')} cores of a {machine.get('processor')}: {versions}.",
+        f"argument, on two cores: {versions}.",
         "",
         "## Tables",
         "",
@@ -333,13 +331,13 @@ def page(kept: dict) -> str:
         "them wrong, 0.50 %, have a standard error of 0.07. Settings were chosen on 10,000 or 20,000 of the 60,000. A line",
         "is run by `make bench-accuracy ACCURACY='--line \"784-800-10\"'`.",
         "",
-        "| | how | known | errors | seconds | calibration error |",
-        "|---|---|---|---|---|---|",
+        "| | how | known | errors | seconds | calibration error | on |",
+        "|---|---|---|---|---|---|---|",
     ]
     for line, (_, how, known) in LADDER.items():
         if line in kept["digits"]:
-            _, wrong, seconds, sure = kept["digits"][line][-1]
-            shown = [line, how, known, f"**{100 * wrong:.2f} %**", f"{seconds:.0f}", f"{100 * sure:.2f} %"]
+            _, wrong, seconds, sure, on = kept["digits"][line][-1]
+            shown = [line, how, known, f"**{100 * wrong:.2f} %**", f"{seconds:.0f}", f"{100 * sure:.2f} %", on]
             lines.append(f"| {' | '.join(shown)} |")
     lines += [
         "",
@@ -347,7 +345,7 @@ def page(kept: dict) -> str:
     ]
     for line, readings in kept["digits"].items():
         if len(readings) > 1:
-            shown = "; ".join(f"{100 * wrong:.2f} % ({how})" for how, wrong, _, _ in readings)
+            shown = "; ".join(f"{100 * wrong:.2f} % ({how})" for how, wrong, *_ in readings)
             lines += ["", f"The test images were looked at {len(readings)} times for {line}: {shown}."]
     return "\n".join(lines) + "\n"
 
@@ -412,8 +410,7 @@ def main() -> None:
     options = parser.parse_args()
     if not (DATA / "uci").is_dir() or not (DATA / "mnist").is_dir():
         raise SystemExit(f"{DATA} has no uci/ and mnist/: set CHAINRULE_DATA to a folder that has")
-    kept = {"tables": {}, "digits": {}, "versions": {}, "machine": {}} if options.quick else load()
-    kept["machine"] = {"cores": options.cores, "processor": processor()}
+    kept = {"tables": {}, "digits": {}, "versions": {}} if options.quick else load()
     methods = [m for m in (options.methods.split(",") if options.methods else METHODS) if installed(METHODS[m][1])]
     names = options.only.split(",") if options.only else SMALL if options.quick else tuple(TABLES)
     if options.quick:
