@@ -795,9 +795,9 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             )
         self.seconds_ = time.perf_counter() - started
         self._describe_history()
-        self._describe_trials(trials)
+        self._describe_trials(trials, learner.constant)
 
-    def _describe_trials(self, trials: list[Trial]) -> None:
+    def _describe_trials(self, trials: list[Trial], constant: float) -> None:
         names = [str(trial.recipe) for trial in trials]
         names = [
             name if names.count(name) == 1 else f"{name} at a rate of {t.recipe.learning_rate:g}"
@@ -807,6 +807,8 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             {"recipe": name, "networks": len(t.networks), "loss": t.loss, "share": t.share}
             for name, t in zip(names, trials, strict=True)
         ]
+        if all(trial.recipe.solver for trial in trials):
+            self.choice_.append({"recipe": "a constant answer", "networks": 0, "loss": constant, "share": 0.0})
 
     def summary(self) -> str:
         """Return in a line what `fit` chose and why: mean losses of each way, of y standardised, on rows not learned from."""

@@ -335,12 +335,10 @@ class Learner:
         self.constant = self.loss_of(ran, self.constants(ran))
         if not self.late() and (best >= self.constant or best - straight > CLEARLY * abs(self.constant)):
             trials += self.cross_fit(others(recipes, self.fixed), folds)
-        if self.problem.output in INVERTIBLE and not LAYERS & set(self.fixed):
-            trials.append(self.constant_trial(ran, bend))
         return trials, straight
 
     def constant_trial(self, folds: list[Fold], bend: str) -> Trial:
-        """Return networks that answer a constant: where nothing is to be learned no other does better."""
+        """Return networks that answer a constant."""
         trial = Trial(Recipe("", (), "identity", bend=bend), folds)
         for answers in self.constants(folds):
             z = answers[:1] if self.bends is None or not bend else self.bends.apply(answers[:1])
@@ -448,7 +446,7 @@ class Learner:
                     f"what is answered. Get more of them, or leave the column out"
                 )
                 break
-            if own < bar - min(max(GAIN, CHANCE / known), 0.5) * abs(bar) or unvaried(labels):
+            if learned(own, bar, known) or unvaried(labels):
                 continue
             what = "y depends" if column is None else f"column {column} of y, of which {known} rows are known, depends"
             self.warnings.append(
@@ -521,6 +519,11 @@ def short_of(recipe: Recipe) -> Recipe:
     return replace(recipe, epochs=min(TRIAL, recipe.epochs))
 
 
+def learned(loss: float, constant: float, rows: int) -> bool:
+    """Whether a mean loss on so many rows is clearly below that of a constant answer."""
+    return loss < constant - min(max(GAIN, CHANCE / rows), 0.5) * abs(constant)
+
+
 def alone(labels: Floats, column: int | None) -> Floats:
     """Return labels of which one column is known, the others missing; all of them where none is named."""
     if column is None:
@@ -568,11 +571,17 @@ def learn(learner: Learner, parts: int | None, classes: Array | None, bent: bool
     trials, linear = learner.trials(learner.plan(folds, parts, bent), folds)
     for trial in trials:
         trial.settle(learner.loss_of)
-    if not any(np.isfinite(trial.loss) for trial in trials if trial.recipe.solver):
+    if not any(np.isfinite(trial.loss) for trial in trials):
         raise FloatingPointError(
             f"no network learned anything finite. {learner.unsettle('look')} for outliers in the data, or scale it"
         )
     choice = choose_shares(trials, learner.loss_of, learner.problem.pool)
+    # As one of several a constant would shrink the answers by what a network alone is too sure of, not all together.
+    in_vain = not learned(choice.loss, learner.constant, len(learner.labels))
+    if in_vain and learner.problem.output in INVERTIBLE and not LAYERS & set(learner.fixed):
+        trials.append(learner.constant_trial(choice.folds, trials[0].recipe.bend))
+        trials[-1].settle(learner.loss_of)
+        choice = choose_shares(trials, learner.loss_of, learner.problem.pool)
     learner.compare(choice, linear)
     learner.look_for_idle([network for trial in trials if trial.share for network in trial.networks])
     k = 2 if choice.pool.output == "sigmoid" else learner.labels.shape[1]
