@@ -293,12 +293,14 @@ def mean_and_error(values) -> str:
 
 
 def page(kept: dict) -> str:
-    versions = ", ".join(f"{name} {number} ({on})" for name, (number, on) in sorted(kept["versions"].items()))
+    each = sorted(kept["versions"].items())
+    one = len({on for _, (_, on) in each}) == 1  # processor
+    versions = ", ".join(f"{name} {number}" + ("" if one else f" ({on})") for name, (number, on) in each)
     lines = [
         "# How right it is, untuned",
         "",
         "Made by `make bench-accuracy` (benchmarks/accuracy.py says what is measured). Every method as it comes, without an",
-        f"argument, on two cores: {versions}.",
+        f"argument, on two cores{f' ({each[0][1][1]})' if one else ''}: {versions}.",
         "",
         "## Tables",
         "",
