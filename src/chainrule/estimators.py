@@ -454,7 +454,11 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         """Learn the shape of the images, and what their grey levels lie between; each is None where there are none."""
         self.image_shape_: tuple[int, ...] | None = None
         self.span_: tuple[float, float] | None = None
-        X = X if isinstance(X, np.ndarray) else np.asarray(checked)
+        told = isinstance(self.augment, Augmentation)
+        if not isinstance(X, np.ndarray):
+            if not told and not (self._solver == AUTO and images.side_of(checked.shape[1])):
+                return  # a frame is not copied for nothing
+            X = np.asarray(checked)
         if isinstance(self.augment, Augmentation):
             shape = self.augment.shape or (X.shape[1:] if X.ndim > 2 else None)
             self.image_shape_ = replace(self.augment, shape=shape).for_rows(int(np.prod(X.shape[1:]))).shape

@@ -154,6 +154,12 @@ def as_stack(X: object) -> object:
     return X.astype(np.uint8) if isinstance(X, np.ndarray) and X.ndim > 2 and X.dtype.kind == "b" else X
 
 
+def side_of(columns: int) -> int:
+    """Return the side of the square that so many pixels fill, 0 where it is none, or too small to be known by its values."""
+    side = math.isqrt(columns)
+    return side if side >= SMALLEST and side**2 == columns else 0
+
+
 def shape_of(X: object) -> tuple[int, ...] | None:
     """Return the (height, width) or (height, width, channels) of the images that an array holds, None where it holds none.
 
@@ -164,8 +170,8 @@ def shape_of(X: object) -> tuple[int, ...] | None:
     if not isinstance(X, np.ndarray) or X.ndim < 2:
         return None
     stacked = X.ndim in (3, 4) and min(X.shape[1:3]) >= 2
-    side = math.isqrt(X.shape[1])
-    if not stacked and (X.ndim > 2 or side < SMALLEST or side**2 != X.shape[1]):
+    side = side_of(X.shape[1]) if X.ndim == 2 else 0
+    if not stacked and not side:
         return None
     if span_of(X) is None:
         return None

@@ -119,9 +119,8 @@ class Learner:
         self.encoded: dict[tuple[Form, bool], Array] = {}
         self.bent = None if self.bends is None else self.bends.apply(self.labels.astype(np.float64))
         self.known: dict[tuple[Recipe, int], Made] = {}  # trained already
-        self.idle: list[
-            tuple[Recipe, Network]
-        ] = []  # whose units said the same for every row when their training ended
+        # Whose units said the same for every row when their training ended.
+        self.idle: list[tuple[Recipe, Network]] = []
         self.in_vain: set[Recipe] = set()  # whose second try was no better
         self.warnings: list[str] = []  # what is to be said of what was learned
         self.constant = np.inf  # the loss of a constant answer

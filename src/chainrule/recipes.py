@@ -39,10 +39,8 @@ ITERATIONS = 300  # of a bayesian training at the most
 CHECKS = 20  # at so many times in a training it is asked whether it had better end
 TRIAL = 60  # of one that is to find the width
 WIDTHS = ((5,), (10,), (20,), (40,), (8, 8), (16, 16))  # of the bayesian networks
-LEADING, WIDER = (
-    ((20,), (8, 8)),
-    ((40,), (16, 16)),
-)  # where of the others one of these is best, the wider ones are tried
+LEADING = ((20,), (8, 8))  # where one of these is best of the others,
+WIDER = ((40,), (16, 16))  # these are tried, too
 SOME, EACH = 2000, 5  # rows, and rows a parameter, of the first two thirds of a bayesian training
 OF_CLASSES = 0.3  # of the epochs of a regression
 DETERMINED = 0.8  # parameters a label that a bayesian network may have

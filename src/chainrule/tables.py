@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import re
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -193,8 +194,8 @@ def _read_column(raw: Any, column: Column, place: Place, fresh: bool) -> tuple[D
         raise place.error(first, _as_learned(column.kind), repr((items or values.tolist())[first]), MEND)
     if kind == "category":
         numbers = _places(items, column.classes)
-        new = {item for item, k in zip(items, numbers, strict=True) if k == -1}
-        if len(new) > FEW and not (numbers >= 0).any():
+        new = set() if (numbers >= 0).any() else {item for item in items if item is not None}
+        if len(new) > FEW:
             warnings.warn(
                 f"{place.name}, {place.column}: none of its values, as {min(map(str, new))!r}, was in what was "
                 f"learned from, as {column.classes[:1]}: all are answered as a class that is new",
@@ -212,7 +213,8 @@ def _places(items: list[Any], classes: list[Any]) -> Doubles:
     places = np.array([np.nan if item is None else number.get(item, -1.0) for item in items])
     if (places == -1).any():  # a number may have been text, or text a number: then where one class alone is so written
         spelt = [_spelling(c) for c in classes]
-        alike = {key: number[c] for key, c in zip(spelt, classes, strict=True) if spelt.count(key) == 1}
+        times = Counter(spelt)
+        alike = {key: number[c] for key, c in zip(spelt, classes, strict=True) if times[key] == 1}
         for row in np.flatnonzero(places == -1):
             places[row] = alike.get(_spelling(items[row]), -1.0)
     return places
