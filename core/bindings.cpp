@@ -295,40 +295,48 @@ auto bind_normal_equations(const Vector<const double>& theta, nb::handle sizes, 
   raise_interrupt();
   return nb::make_tuple(A.object, squares.object);
 }
-// f(kernels, U, n, gap) with the factor of the first n rows and columns of a matrix of those, n numbers added to its diagonal;
-// None where there is none.
-template <class F>
-bool with_factor(const Matrix<double>& A, const Vector<const double>& diagonal, const F& f) {
+// U, (n, gap), of the first n rows and columns of a matrix of those, n numbers added to its diagonal; None where there is none.
+nb::object bind_factor(const Matrix<double>& A, const Vector<const double>& diagonal) {
   const Kernels<double>& kernels = instructions().float64;
   const int64_t n = diagonal.shape(0), gap = A.shape(1);
   if (int64_t(A.shape(0)) < n || gap < n || gap % kernels.width)
     throw std::invalid_argument("the matrix must be one of normal_equations, with a diagonal as long as theta");
-  Released gil;
-  Memory memory;
-  double* U = memory.take<double>(n * gap);
-  std::copy_n(A.data(), n * gap, U);
-  for (int64_t i = 0; i < n; i++) U[i * gap + i] += diagonal.data()[i];
-  const bool exists = kernels.factor(U, n, gap);
-  if (exists) f(kernels, memory, U, n, gap);
-  return exists;
+  const Array<double> U(nb::make_tuple(n, gap));
+  bool exists;
+  {
+    Released gil;
+    std::copy_n(A.data(), n * gap, U.data);
+    for (int64_t i = 0; i < n; i++) U.data[i * gap + i] += diagonal.data()[i];
+    exists = kernels.factor(U.data, n, gap);
+  }
+  return exists ? U.object : nb::none();
 }
-nb::object bind_solve(const Matrix<double>& A, const Vector<const double>& diagonal, const Vector<const double>& b) {
-  if (b.shape(0) != diagonal.shape(0)) throw std::invalid_argument("b and diagonal must be of one length");
-  const Array<double> x(nb::make_tuple(b.shape(0)));
-  std::copy_n(b.data(), b.shape(0), x.data);
-  auto solve = [&](auto& kernels, Memory&, const double* U, int64_t n, int64_t gap) {
-    kernels.solve(U, n, gap, x.data);
-  };
-  return with_factor(A, diagonal, solve) ? x.object : nb::none();
+// The rows of a factor, checked.
+int64_t rows_of_factor(const Matrix<double>& U) {
+  if (U.shape(1) < U.shape(0) || U.shape(1) % size_t(instructions().float64.width))
+    throw std::invalid_argument("the matrix must be one of factor");
+  return U.shape(0);
 }
-nb::object bind_inverse_diagonal(const Matrix<double>& A, const Vector<const double>& diagonal) {
-  const Array<double> inverse(nb::make_tuple(diagonal.shape(0))), pivots(nb::make_tuple(diagonal.shape(0)));
-  auto invert = [&](auto& kernels, Memory& memory, const double* U, int64_t n, int64_t gap) {
-    kernels.inverse_diagonal(U, n, gap, memory.template take<double>(n * gap), inverse.data);
-    for (int64_t i = 0; i < n; i++) pivots.data[i] = U[i * gap + i];
-  };
-  if (!with_factor(A, diagonal, invert)) return nb::none();
-  return nb::make_tuple(inverse.object, pivots.object);
+nb::object bind_solve(const Matrix<double>& U, const Vector<const double>& b) {
+  const int64_t n = rows_of_factor(U);
+  if (int64_t(b.shape(0)) != n) throw std::invalid_argument("b must be as long as the factor");
+  const Array<double> x(nb::make_tuple(n));
+  {
+    Released gil;
+    std::copy_n(b.data(), n, x.data);
+    instructions().float64.solve(U.data(), n, U.shape(1), x.data);
+  }
+  return x.object;
+}
+nb::object bind_inverse_diagonal(const Matrix<double>& U) {
+  const int64_t n = rows_of_factor(U), gap = U.shape(1);
+  const Array<double> inverse(nb::make_tuple(n));
+  {
+    Released gil;
+    Memory memory;
+    instructions().float64.inverse_diagonal(U.data(), n, gap, memory.take<double>(n * gap), inverse.data);
+  }
+  return inverse.object;
 }
 
 template <class T>
@@ -547,8 +555,9 @@ NB_MODULE(_native, m) {
   bind<double>(m);
   m.def("normal_equations", &bind_normal_equations, "theta"_a.noconvert(), "sizes"_a, "activations"_a,
         "X"_a.noconvert(), "L"_a.noconvert(), "weight"_a.noconvert().none(), "precision"_a.noconvert(), "n_threads"_a);
-  m.def("solve", &bind_solve, "matrix"_a.noconvert(), "diagonal"_a.noconvert(), "b"_a.noconvert());
-  m.def("inverse_diagonal", &bind_inverse_diagonal, "matrix"_a.noconvert(), "diagonal"_a.noconvert());
+  m.def("factor", &bind_factor, "matrix"_a.noconvert(), "diagonal"_a.noconvert());
+  m.def("solve", &bind_solve, "U"_a.noconvert(), "b"_a.noconvert());
+  m.def("inverse_diagonal", &bind_inverse_diagonal, "U"_a.noconvert());
   nb::module_::import_("atexit").attr("register")(nb::cpp_function([] {
     closing = true;
     nb::gil_scoped_release released;

@@ -677,8 +677,9 @@ def normal_equations(sizes, threads, rows=150):
     n = len(net.parameters)
     half = np.full(n, 0.5)
     upper = np.concatenate([A[i, i : n + 1] for i in range(n + 1)])
-    step = NATIVE.solve(A, half, np.ascontiguousarray(A[:n, n]))
-    return net, X, L, np.concatenate([upper, step, NATIVE.inverse_diagonal(A, half)[0]])
+    U = NATIVE.factor(A, half)
+    step = NATIVE.solve(U, np.ascontiguousarray(A[:n, n]))
+    return net, X, L, np.concatenate([upper, step, NATIVE.inverse_diagonal(U)])
 
 
 @pytest.mark.parametrize("name", LEAST_SQUARES)
@@ -709,12 +710,11 @@ def test_normal_equations(sizes, weighted, native, rng):
     diagonal, b = rng.random(n) + 0.1, rng.normal(size=n)
     H = np.triu(slow[:n, :n]) + np.triu(slow[:n, :n], 1).T + np.diag(diagonal)
     for engine, matrix in ((NATIVE, A), (reference, slow)):
-        np.testing.assert_allclose(H @ engine.solve(matrix, diagonal, b), b, rtol=1e-7, atol=1e-8)
-        inverse, pivots = engine.inverse_diagonal(matrix, diagonal)
-        np.testing.assert_allclose(inverse, np.diag(np.linalg.inv(H)), rtol=1e-7)
-        np.testing.assert_allclose(2 * np.log(pivots).sum(), np.linalg.slogdet(H)[1], rtol=1e-9)
-        assert engine.solve(matrix, np.full(n, -1e9), b) is None
-        assert engine.inverse_diagonal(matrix, np.full(n, -1e9)) is None
+        U = engine.factor(matrix, diagonal)
+        np.testing.assert_allclose(H @ engine.solve(U, b), b, rtol=1e-7, atol=1e-8)
+        np.testing.assert_allclose(engine.inverse_diagonal(U), np.diag(np.linalg.inv(H)), rtol=1e-7)
+        np.testing.assert_allclose(2 * np.log(np.diag(U)).sum(), np.linalg.slogdet(H)[1], rtol=1e-9)
+        assert engine.factor(matrix, np.full(n, -1e9)) is None
 
 
 @pytest.mark.slow
@@ -1239,7 +1239,7 @@ def test_both_engines_take_the_same_arguments():
 
     functions = {f.name: [a.arg for a in f.args.args] for f in ast.parse(stub).body if isinstance(f, ast.FunctionDef)}
     names = ("predict", "mean_loss", "loss_and_gradient", "run_epochs", "jacobian", "parameter_jacobian")
-    for name in (*names, "normal_equations", "solve", "inverse_diagonal"):
+    for name in (*names, "normal_equations", "factor", "solve", "inverse_diagonal"):
         assert list(inspect.signature(getattr(reference, name)).parameters) == functions[name]
     state = State.start("adam", np.zeros(2), 0.1)
     with pytest.raises(TypeError):

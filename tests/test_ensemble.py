@@ -156,7 +156,8 @@ def test_the_widest_are_tried_where_wider_is_better(best, asked, monkeypatch):
     def all_of(self, jobs, ahead=()):
         tried.extend(recipe.hidden for recipe, _, _ in jobs if recipe.bayesian)
         evidence = [Evidence(logs.get(recipe.hidden, 0.0), 1.0, np.ones(1), np.ones(1)) for recipe, _, _ in jobs]
-        return [Made(Network([1, 1]), History(evidence=heard), []) for heard in evidence]
+        checks = [[Check(1, np.zeros(2), np.ones((10, 1)))] for _ in jobs]
+        return [Made(Network([1, 1]), History(evidence=heard), of) for heard, of in zip(evidence, checks, strict=True)]
 
     monkeypatch.setattr(Learner, "all_of", all_of)
     labels = np.zeros((20, 1))
@@ -169,6 +170,25 @@ def test_the_widest_are_tried_where_wider_is_better(best, asked, monkeypatch):
         [(40,), best] if asked == 6 else [best, *{(5,): [(10,)], (10,): [(20,)]}[best]]
     )
     assert {number for _, number in learner.known} == {0}
+
+
+@pytest.mark.parametrize(("costly", "error", "wanted"), [(True, 0.1, (10,)), (True, 3.0, (64,)), (False, 0.1, (64,))])
+def test_what_is_trained_ahead(costly, error, wanted, monkeypatch):
+    """The costly recipe that was better even in a short training, else the first of mini-batches."""
+
+    def all_of(self, jobs, ahead=()):
+        heard = Evidence(0.0, 1.0, np.ones(1), np.ones(1))
+        answers = [np.full((10, 1), error if recipe.bayesian else 1.0) for recipe, _, _ in jobs]
+        return [Made(Network([1, 1]), History(evidence=heard), [Check(1, np.zeros(2), z)]) for z in answers]
+
+    monkeypatch.setattr(Learner, "all_of", all_of)
+    labels = np.zeros((20, 1))
+    learner = Learner(Problem("half_squared_error", "identity", 1, {}), None, labels, labels, None, 0, 1)
+    folds = [Fold(np.arange(10), np.arange(10, 20)), Fold(np.arange(10, 20), np.arange(10))]
+    heard, large = Recipe("bayesian", (10,), "tanh", costly=costly), Recipe("adamw", (64,), "silu")
+    learner.choose_widths([[heard]], folds[0], [large])
+    (ahead,) = learner.likely([large, heard], folds)
+    assert (ahead[0].hidden, ahead[2]) == (wanted, 1)
 
 
 def test_what_is_given_is_honoured():

@@ -1,7 +1,7 @@
 """Least squares by second order: Levenberg and Marquardt's steps, and MacKay's evidence, which sets the penalties.
 
-Numbers are those of docs/derivation.md, sections 16 and 17. The engines make the matrices, factor and solve them; the rest is
-here. All sums go one after the other, so that equal seeds give equal bits with both processors and threads.
+Numbers are those of docs/derivation.md, sections 16, 17 and 22. The engines make the matrices, factor and solve them; the
+rest is here. All sums go one after the other, so that equal seeds give equal bits with both processors and threads.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ Indices = npt.NDArray[np.intp]
 
 RAISE, LOWER = 4.0, 5.0  # the damping is multiplied or divided by these after a step that failed or succeeded
 LEAST, MOST = 1e-12, 1e10  # of the damping; beyond it no step helps
+STRIDE = 0.1  # of a step, by which it is asked how the outputs curve along it
+BENT = 0.375  # of a step's length, the most that is to come of the curve
 FIRST_PRECISION, FIRST_NOISE = 0.1, 10.0  # α and β before the data have spoken
 DEAF = 3  # steps with these: at the start all inputs seem irrelevant, and what is given up then never comes back
 WEAKEST, STRONGEST = 1e-6, 1e8  # of the precisions α
@@ -148,19 +150,39 @@ class LeastSquares:
         """F (86) of the sums of squares, and of the parameters as they are."""
         return float(0.5 * (total(beta * squares) + total(decay * self.parameters**2)))
 
+    def _answers(self, parameters: Floats) -> Array:
+        z = self.engine.predict(parameters, self.sizes, self.activations, self.rows, self.n_threads)
+        return np.asarray(z, dtype=np.float64)
+
     def _squares(self) -> Array:
-        z = self.engine.predict(self.parameters, self.sizes, self.activations, self.rows, self.n_threads)
-        squares = np.where(self.missing, 0.0, z - self.labels) ** 2
+        squares = np.where(self.missing, 0.0, self._answers(self.parameters) - self.labels) ** 2
         return total(squares if self.weight is None else squares * self.weight[:, None])
 
+    def _curvature(self, here: Floats, step: Array, z: Array, beta: Array) -> Array:
+        """½ JᵀB ∂²z/∂t² (102) along a step from where the outputs are z: the gradient of a loss whose e it is."""
+        before, after = (self._answers(here + t * step) for t in (-STRIDE, STRIDE))
+        curve = beta * (before - 2 * z + after) / (2 * STRIDE**2)  # (101)
+        aim = z - (curve if self.weight is None else self.weight[:, None] * curve)
+        aim[self.missing] = np.nan
+        _, gradient = self.engine.loss_and_gradient(
+            here, self.sizes, self.activations, self.rows, aim, Objective("half_squared_error"), None, self.n_threads
+        )
+        return np.asarray(len(z) * gradient)
+
     def _step(self, matrix: Array, squares: Array, decay: Array, beta: Array) -> Array | None:
-        """One step (88) that lowers F, with more damping where it must: the sums of squares after it, or None."""
+        """One step (88, 103) that lowers F, with more damping where it must: the sums of squares after it, or None."""
         here, before = self.parameters.copy(), self._height(squares, decay, beta)
+        z: Array | None = None
         slope = np.ascontiguousarray(matrix[: len(here), len(here)]) + decay * here  # (87)
         scale = float(total(beta)) / len(beta)
         while self.damping < MOST:
-            step = self.engine.solve(matrix, decay + self.damping * scale, slope)
-            if step is not None:
+            factor = self.engine.factor(matrix, decay + self.damping * scale)
+            if factor is not None:
+                step = self.engine.solve(factor, slope)
+                z = self._answers(here) if z is None else z
+                bend = self.engine.solve(factor, self._curvature(here, step, z, beta))  # (102)
+                if total(bend**2) <= BENT**2 * total(step**2):
+                    step += bend  # (103)
                 self.parameters[:] = here - step  # (88)
                 moved = self._squares()
                 if self._height(moved, decay, beta) < before:
@@ -174,10 +196,10 @@ class LeastSquares:
         """Return α and β as the evidence has them, and keep that; as they are where the matrix is not positive."""
         assert self.of is not None
         assert self.count is not None
-        found = self.engine.inverse_diagonal(matrix, alpha[self.of])
-        if found is None:
+        factor = self.engine.factor(matrix, alpha[self.of])
+        if factor is None:
             return alpha, beta
-        inverse, pivots = found
+        inverse, pivots = self.engine.inverse_diagonal(factor), np.diag(factor)
         count = self.count
         sums = np.bincount(self.of, self.parameters**2)
         determined = np.minimum(np.maximum(count - alpha * np.bincount(self.of, inverse), 1e-6), count)  # (91)

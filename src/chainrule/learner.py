@@ -124,6 +124,7 @@ class Learner:
         self.in_vain: set[Recipe] = set()  # whose second try was no better
         self.warnings: list[str] = []  # what is to be said of what was learned
         self.constant = np.inf  # the loss of a constant answer
+        self.ahead: list[Recipe] = []  # costly ones that in a short training were better than those of mini-batches
 
     def loss_of(self, folds: list[Fold], answers: Sequence[Doubles], column: int | None = None) -> float:
         """Return the mean loss of answers for the rows set aside of some folds, or for the validation set.
@@ -238,7 +239,7 @@ class Learner:
 
         for recipe, _, _ in jobs:
             self.rows(recipe)  # before threads ask for it
-        costly = [job for job in jobs if job[0].costly]
+        costly = [job for job in jobs if job[0].costly and (job[0], job[2]) not in self.known]
         first = [] if ahead else costly[: len(costly) % self.n_threads]
         trained: dict[Job, Made | None] = {}
         rest = sorted((job for job in jobs if job not in first), key=lambda job: not job[0].costly)
@@ -379,13 +380,18 @@ class Learner:
         next, are trained at the same time.
         """
         heard: dict[Recipe, float] = {}
+        losses: dict[Recipe, float] = {}
 
         def listen(recipes: list[Recipe], beside: list[Recipe]) -> None:
             jobs = [(short_of(recipe), fold, start) for recipe in recipes for start in (0, 1)]
-            made = self.all_of([*((recipe, fold, 0) for recipe in beside), *jobs])
-            self.known |= {(recipe, 0): one for recipe, one in zip(beside, made, strict=False) if one is not None}
-            for (recipe, _, _), one in zip(jobs, made[len(beside) :], strict=True):
-                if one is not None and one.history.evidence is not None:
+            jobs = [*((recipe, fold, 0) for recipe in beside), *jobs]
+            for (recipe, _, number), one in zip(jobs, self.all_of(jobs), strict=True):
+                if one is None:
+                    continue
+                losses[recipe] = min(losses.get(recipe, np.inf), self.loss_of([fold], [one.checks[-1].answers]))
+                if recipe in beside:
+                    self.known[recipe, number] = one
+                elif one.history.evidence is not None:
                     heard[recipe] = max(heard.get(recipe, -np.inf), one.history.evidence.log)
 
         def loudest(recipes: list[Recipe]) -> list[Recipe]:
@@ -394,14 +400,22 @@ class Learner:
         listen([recipe for recipes in ways for recipe in recipes if recipe.hidden not in WIDER], beside)
         rising = [recipes for recipes in ways if any(r.hidden in LEADING for r in loudest(recipes)[:1])]
         listen([recipe for recipes in rising for recipe in recipes if recipe.hidden in WIDER], [])
+        best = min((losses[recipe] for recipe in beside if recipe in losses), default=np.inf)
+        self.ahead = [r for recipes in ways for r in loudest(recipes)[:1] if r.costly and losses[short_of(r)] < best]
         return [loudest(recipes)[:2] for recipes in ways]
+
+    def likely(self, recipes: list[Recipe], folds: list[Fold]) -> list[Job]:
+        """Return what is likely to be trained after the first fold: one recipe on the others."""
+        large = [recipe for recipe in recipes if not recipe.bayesian and recipe.hidden]
+        first = next((recipe for recipe in [*self.ahead, *large] if recipe in recipes), None)
+        return [] if first is None else [(first, fold, k) for k, fold in enumerate(folds) if 0 < k < first.parts]
 
     def better_way(self, ways: list[list[Recipe]], folds: list[Fold]) -> list[Recipe]:
         """Return the first of two lists of recipes, unless the best of the second is clearly better for the first fold."""
         fold = folds[0]
         jobs = [(recipe, fold, 0) for recipes in ways for recipe in recipes]
         lowest: dict[Recipe, float] = {}
-        for (recipe, _, _), made in zip(jobs, self.all_of(jobs, likely(ways[0], folds)), strict=True):
+        for (recipe, _, _), made in zip(jobs, self.all_of(jobs, self.likely(ways[0], folds)), strict=True):
             trial = Trial(recipe, [fold], [made] if made else [])
             if made is not None:
                 trial.judge(self.loss_of)
@@ -493,7 +507,7 @@ class Learner:
                 if folds.index(fold) < recipe.parts
                 and (not trial.made or trial.loss - lowest <= margin_of(recipe, judged) * abs(lowest) + SMALL)
             ]
-            ahead = likely(recipes, folds) if len(some) < len(folds) and some[0] is folds[0] else []
+            ahead = self.likely(recipes, folds) if len(some) < len(folds) and some[0] is folds[0] else []
             for (recipe, fold, _), made in zip(jobs, self.all_of(jobs, ahead), strict=True):
                 if made is not None:
                     trials[recipe].folds.append(fold)
@@ -505,12 +519,6 @@ class Learner:
             for trial in sorted(heard, key=lambda trial: -(trial.evidence or 0))[1:]:
                 del trials[trial.recipe]
         return [trial for trial in trials.values() if trial.made]
-
-
-def likely(recipes: list[Recipe], folds: list[Fold]) -> list[Job]:
-    """Return what is likely to be trained after the first fold: the first recipe of mini-batches, on the others."""
-    recipe = next((recipe for recipe in recipes if not recipe.bayesian and recipe.hidden), None)
-    return [] if recipe is None else [(recipe, fold, k) for k, fold in enumerate(folds) if 0 < k < recipe.parts]
 
 
 def short_of(recipe: Recipe) -> Recipe:

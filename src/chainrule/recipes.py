@@ -35,18 +35,18 @@ EMBEDDINGS = (
     Form(BINS, WAVES, 4),
     Form(BINS // 2, WAVES // 2, 4),
 )  # the richest that stays below that
-ITERATIONS = 300  # of a bayesian training at the most
+ITERATIONS, HURRIED = 200, 120  # of a bayesian training at the most; of one that is dear
 CHECKS = 20  # at so many times in a training it is asked whether it had better end
-TRIAL = 60  # of one that is to find the width
+TRIAL = 40  # of one that is to find the width
 WIDTHS = ((5,), (10,), (20,), (40,), (8, 8), (16, 16))  # of the bayesian networks
 LEADING = ((20,), (8, 8))  # where one of these is best of the others,
 WIDER = ((40,), (16, 16))  # these are tried, too
 SOME, EACH = 2000, 5  # rows, and rows a parameter, of the first two thirds of a bayesian training
 OF_CLASSES = 0.3  # of the epochs of a regression
 DETERMINED = 0.8  # parameters a label that a bayesian network may have
-PARTS, FEWER = 8, 4  # into which rows are divided; where there are many rows, or a bayesian training costs much
-COSTLY, DEAR = 5e10, 2e11  # multiply-adds of one that is given up sooner, and of one that does
-COST, STRAIGHT = 1e12, 3e10  # multiply-adds of a bayesian training at the most, and of one of a linear model
+PARTS, FEWER = 8, 4  # into which rows are divided; where there are many rows, or a bayesian training is dear
+COSTLY, DEAR = 3.3e10, 1.3e11  # multiply-adds of one that is given up sooner, and of one that does
+COST, STRAIGHT = 7e11, 3e10  # multiply-adds of a bayesian training at the most, and of one of a linear model
 PICTURES = 2.2e12  # weights times the images that they see in a training: 3,500,000 of digits
 TRIED, TRIED_SEEN = 4000, 64_000  # images of a trial of distortions, and how many it sees
 ONE_IN, PAIR = 10, 2  # part of the images that is set aside, and how many networks are trained
@@ -334,8 +334,8 @@ def by_evidence(rows: int, inputs: int, problem: Problem, fixed: dict[str, Any])
         parameters = sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
         cost = ITERATIONS * parameters**2 * (problem.labels * rows + 2 * parameters)
         if cost <= COST and (not hidden or parameters <= DETERMINED * rows * problem.labels):
-            epochs, activation = fixed.get("epochs", ITERATIONS), fixed.get("activation", "tanh")
-            parts, costly = PARTS if cost < DEAR else FEWER, cost > COSTLY
-            recipe = Recipe("bayesian", hidden, activation, epochs=epochs, costly=costly, parts=parts)
+            parts, epochs = (PARTS, ITERATIONS) if cost < DEAR else (FEWER, HURRIED)
+            activation, epochs = fixed.get("activation", "tanh"), fixed.get("epochs", epochs)
+            recipe = Recipe("bayesian", hidden, activation, epochs=epochs, costly=cost > COSTLY, parts=parts)
             allowed.append((parameters, recipe))
     return [recipe for _, recipe in sorted(allowed, key=lambda pair: pair[0])]

@@ -387,23 +387,21 @@ def normal_equations(
     return both.T @ both, w * e**2
 
 
-def solve(matrix: Array, diagonal: Array, b: Array) -> Array | None:
-    """X of (H + diagonal) x = b for the upper left of a matrix of `normal_equations`; None where that is not positive."""
-    U = _factor(matrix, diagonal)
-    return None if U is None else np.asarray(np.linalg.solve(U, np.linalg.solve(U.T, b)))
-
-
-def inverse_diagonal(matrix: Array, diagonal: Array) -> tuple[Array, Array] | None:
-    """The diagonals of (H + diagonal)⁻¹ (94) and of its factor U (88); None where that is not positive."""
-    U = _factor(matrix, diagonal)
-    return None if U is None else ((np.linalg.inv(U) ** 2).sum(axis=1), np.diag(U).copy())  # (94)
-
-
-def _factor(matrix: Array, diagonal: Array) -> Array | None:
-    """(88) U of UᵀU = H."""
+def factor(matrix: Array, diagonal: Array) -> Array | None:
+    """U (88) of H + diagonal, H the upper left of a matrix of `normal_equations`; None where that is not positive."""
     n = len(diagonal)
     upper = np.triu(matrix[:n, :n])
     H: Array = upper + np.triu(upper, 1).T + np.diag(diagonal)
     with contextlib.suppress(np.linalg.LinAlgError):
         return np.asarray(np.linalg.cholesky(H).T, dtype=np.float64)
     return None
+
+
+def solve(U: Array, b: Array) -> Array:
+    """X of UᵀU x = b."""
+    return np.asarray(np.linalg.solve(U, np.linalg.solve(U.T, b)))
+
+
+def inverse_diagonal(U: Array) -> Array:
+    """The diagonal (94) of (UᵀU)⁻¹."""
+    return np.asarray((np.linalg.inv(U) ** 2).sum(axis=1))
