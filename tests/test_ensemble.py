@@ -24,7 +24,7 @@ from chainrule.evidence import Evidence
 from chainrule.functions import activate
 from chainrule.inputs import Form, Inputs
 from chainrule.learner import Learner, Queue, originals
-from chainrule.recipes import WIDTHS, Problem, Recipe, by_batches, by_evidence
+from chainrule.recipes import BINNED, WIDTHS, Problem, Recipe, by_batches, by_evidence
 from chainrule.tables import read_table
 from chainrule.training import History, train
 from chainrule.trials import Check, Fold, Made, Trial, choose_shares, make_folds, mean_loss
@@ -189,6 +189,42 @@ def test_what_is_trained_ahead(costly, error, wanted, monkeypatch):
     learner.choose_widths([[heard]], folds[0], [large])
     (ahead,) = learner.likely([large, heard], folds)
     assert (ahead[0].hidden, ahead[2]) == (wanted, 1)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # of so few epochs
+@pytest.mark.parametrize("labels", ["classes", "numbers"])
+def test_each_network_is_reported(labels, capsys):
+    """Those that are trained ahead, too."""
+    x = np.random.default_rng(0).normal(size=(60, 2))
+    if labels == "classes":
+        Classifier(verbose=True, random_state=0, max_iter=2, n_threads=2).fit(x, x[:, 0] > 0)
+    else:
+        Regressor(verbose=True, random_state=0, max_iter=2, hidden_layer_sizes=(5,), n_threads=2).fit(x, x[:, 0])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 8
+    assert all(re.fullmatch(r" *\d+\.\d s  .*, network \d+", line) for line in lines), lines
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # of so few epochs
+@pytest.mark.parametrize("bounds", [(0, 1e7), (-1e7, 1e7), (-1e7, None), (None, 1e7)])
+def test_bounds_far_away_cost_nothing(bounds):
+    r = np.random.default_rng(1)
+    X, other = r.uniform(-2, 2, (2, 200, 3))
+
+    def f(X):
+        return np.exp(X[:, 0]) + X[:, 1] ** 2
+
+    model = Regressor(bounds=bounds, random_state=0).fit(X, f(X))
+    assert 1 - model.score(other, f(other)) < 1e-4
+    low, high = bounds
+    far = model.predict(1e9 * other)
+    assert low is None or (far >= low).all()
+    assert high is None or (far <= high).all()
+    named, free = (
+        Regressor(bounds=of, solver="lbfgs", random_state=0, max_iter=20).fit(X, f(X)) for of in (bounds, None)
+    )
+    if low != 0:  # else one end is near
+        assert np.array_equal(named.predict(other), free.predict(other))
 
 
 def test_what_is_given_is_honoured():
@@ -393,7 +429,7 @@ def test_costly_trainings_leave_no_core_idle(cores, alone, monkeypatch):
 def test_ctrl_c_on_one_thread(monkeypatch):
     """There the training itself takes it; what was not begun is not."""
     X = np.random.default_rng(0).random((60, 2))
-    for first in (1, 5):  # of 3 kinds of networks, each for 4 parts; each kind is begun
+    for first in (1, 5):  # of 3 kinds of networks, each for 4 parts
         calls = []
 
         def interrupted(*args, calls=calls, first=first, **options):
@@ -406,7 +442,7 @@ def test_ctrl_c_on_one_thread(monkeypatch):
         with pytest.warns(UserWarning, match="interrupted"):
             model = Regressor(3, ensemble=4, max_iter=3, n_threads=1, random_state=0).fit(X, X[:, 0])
         assert model.history_.ending == "interrupted"
-        assert len(calls) == max(first, 3)
+        assert len(calls) == first
 
 
 def test_ctrl_c_keeps_what_was_learned(monkeypatch):
@@ -728,7 +764,10 @@ def test_columns_are_embedded(tmp_path):
         (3, {}, [Form(32, 16, 8)]),
         (40, {}, [Form(32, 16, 4)]),
         (60, {}, [Form(16, 8, 4)]),
-        (200, {}, [Form(), Form(32)]),  # an embedding would have millions of weights, of which it needs few
+        (200, {}, [Form(8, 4, 1)]),
+        (300, {}, [Form()]),  # an embedding would have millions of weights, of which it needs few
+        (60, {"hidden": (9,)}, [Form(), Form(32)]),
+        (60, {"hidden": (200,)}, [Form()]),
         (3, {"hidden": (9,)}, [Form(), Form(32)]),
         (3, {"activation": "tanh"}, [Form(), Form(32)]),
         (3, {"dropout": 0.1}, [Form(), Form(32)]),
@@ -743,7 +782,8 @@ def test_forms_suit_columns_and_what_is_settled(columns, settled, expected, rng)
     assert [recipe.form for recipe in recipes] == expected
     assert all(getattr(recipe, name) == value for recipe in recipes for name, value in settled.items())
     monotone = by_batches(500, inputs, replace(problem, monotone=True), settled)
-    assert [recipe.form for recipe in monotone] == [Form(), Form(32)]
+    units = settled.get("hidden", (128,))[0]
+    assert [recipe.form for recipe in monotone] == ([Form(), Form(32)] if 33 * columns * units <= BINNED else [Form()])
     of_classes = by_batches(500, inputs, replace(problem, loss="cross_entropy"), settled)
     assert [recipe.form for recipe in of_classes] == [*expected, Form()]  # the last has few units, for much noise
 

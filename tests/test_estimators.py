@@ -681,7 +681,9 @@ def test_small_bytes_are_numbers():
     model = Classifier(solver="adam", random_state=0).fit(flags, flags[:, 0])
     assert model.span_ is None
     assert model.score(flags, flags[:, 0]) == 1
-    images = rng.integers(0, 256, (400, 6), dtype=np.uint8)
+    ages = rng.integers(0, 256, (400, 3), dtype=np.uint8)  # three columns are no image
+    assert Classifier(solver="adam", max_iter=2, tol=0).fit(ages, ages[:, 0] > 99).span_ is None
+    images = rng.integers(0, 256, (400, 65), dtype=np.uint8)
     assert Classifier(solver="adam", max_iter=2, tol=0).fit(images, images[:, 0] > 99).span_ == (0, 255)
 
 

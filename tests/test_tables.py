@@ -11,6 +11,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
+from chainrule import Regressor
 from chainrule.data import DataError
 from chainrule.inputs import FASTEST, GOLDEN, MOST_BINS, Column, Form, Inputs
 from chainrule.tables import read_table
@@ -330,3 +331,63 @@ def test_columns_that_say_nothing():
     assert inputs.used == [0]  # a network has one input at least
     assert inputs.encode(table).tolist() == [[0], [0]]
     assert Column("x", "number").edges(8).tolist() == []
+
+
+# ---- whole numbers that are names --------------------------------------------------------------------------------------
+
+
+def shops(rows=1200, shops=80, seed=0):
+    r = np.random.default_rng(seed)
+    of, x = r.integers(0, shops, rows) * 3 + 7, r.normal(size=rows)
+    return np.c_[of, x], r.normal(size=shops)[(of - 7) // 3], 0.3 * r.normal(size=rows), r
+
+
+def found_codes(X, y):
+    table, columns = read_table(X, "X")
+    inputs = Inputs.learn(columns, table, "robust")
+    inputs.find_codes(table, np.asarray(y, dtype=np.float64).reshape(len(X), -1))
+    return inputs, table
+
+
+def test_codes_are_told_from_quantities():
+    X, of_shop, noise, r = shops()
+    inputs, _ = found_codes(X, of_shop + X[:, 1] ** 2 + noise)
+    assert inputs.columns[0].codes == np.unique(X[:, 0]).tolist()
+    assert inputs.columns[1].codes == []  # no whole numbers
+    k = X[:, 0]
+    smooth = (np.sin(k / 40) + noise, 0.1 * k, np.cos(k / 20), (k > 120) * 2.0 + noise)
+    for y in (*smooth, r.normal(size=len(k)), np.zeros(len(k))):
+        assert found_codes(X, y)[0].columns[0].codes == []
+    assert found_codes(np.c_[np.arange(len(k)), X], of_shop)[0].columns[0].codes == []  # a number for each row
+    Y = np.c_[r.normal(size=len(k)), of_shop + noise]
+    Y[::3, 1] = np.nan
+    assert found_codes(X, Y)[0].columns[0].codes  # one of several labels is enough
+    gone = X.copy()
+    gone[::9, 0] = np.nan
+    assert found_codes(gone, of_shop + noise)[0].columns[0].codes
+
+
+def test_codes_are_given_one_by_one():
+    X, of_shop, noise, _ = shops()
+    inputs, table = found_codes(X, of_shop + noise)
+    rich, plain = Form(32, 16, 8), Form()
+    column = inputs.columns[0]
+    assert column.width(rich) == 1 + 32 + 16 + 80
+    assert column.width(plain) == 1
+    assert len(inputs.groups(rich)) == inputs.width(rich)
+    own = inputs.encode(table, rich)[:, 49:129]
+    assert (own.argmax(axis=1) == (X[:, 0] - 7) // 3).all()
+    assert (own.sum(axis=1) == 1).all()
+    unseen = inputs.encode(np.array([[8.0, 0.0], [1e6, 0.0]]), rich)[:, 49:129]
+    assert (unseen == 0).all()
+    again = Inputs.from_json(json.loads(json.dumps(inputs.to_json())))
+    assert np.array_equal(again.encode(table, rich), inputs.encode(table, rich))
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # of so few epochs
+def test_codes_are_learned():
+    X, of_shop, noise, _ = shops(rows=1500)
+    y = of_shop + noise
+    model = Regressor(random_state=0, max_iter=40, ensemble=2).fit(X[:1000], y[:1000])
+    assert model.score(X[1000:], y[1000:]) > 0.8
+    assert Regressor(monotonic_cst=[0, 1], max_iter=3, ensemble=2).fit(X, y).inputs_.columns[0].codes == []

@@ -54,6 +54,7 @@ from chainrule.trials import Trial
 
 Array = npt.NDArray[Any]
 FRACTION = 0.1
+FAR = 10.0  # ranges of y
 FLOATING = (np.dtype(np.float64), np.dtype(np.float32))
 AUTO = "auto"
 DEFAULTS: dict[str, Any] = {  # scikit-learn's, which hold where a solver is named
@@ -68,6 +69,11 @@ NOT_OF_AUTO = (  # scikit-learn's parameters that say nothing of how auto trains
     "power_t", "shuffle", "tol", "momentum", "nesterovs_momentum", "early_stopping", "validation_fraction", "beta_1",
     "epsilon", "n_iter_no_change", "max_fun",
 )  # fmt: skip
+
+
+def say(line: str) -> None:
+    """Print a line at once: threads may print at the same time."""
+    print(line + "\n", end="", flush=True)
 
 
 @dataclass(eq=False, repr=False)
@@ -108,7 +114,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
     tol : float, default 1e-4
         A loss that has not fallen by tol for n_iter_no_change epochs ends the training; not that of auto.
     verbose : bool, default False
-        Print a line per epoch.
+        Print a line per epoch, of auto per network.
     warm_start : bool, default False
         Let `fit` go on from the last solution.
     momentum, nesterovs_momentum : float, default 0.9, and bool, default True
@@ -160,7 +166,8 @@ class _Network(BaseEstimator):  # type: ignore[misc]
     ensemble : int, default "auto"
         How many networks of each kind auto trains: into so many parts the rows are divided.
     time_limit : float, optional
-        Seconds after which nothing is trained further. Without it what is learned does not depend on the machine.
+        Seconds after which nothing more is begun; what is under way ends with its epoch, and of auto
+        one network is trained in any case. Without it what is learned does not depend on the machine.
     standardize : bool, default True
         Scale each column of numbers, and of the Regressor's y, inside: to mean 0 and deviation 1, by auto robustly; y only
         where output is identity.
@@ -173,12 +180,13 @@ class _Network(BaseEstimator):  # type: ignore[misc]
     Notes
     -----
     Columns of X may hold numbers, booleans, dates or text, which are categories; None, NaN and such words as "NA" are missing
-    values. A category that was not there before, and a value that is missing where none was, are answered all the same.
+    values. A category that was not there before, and a value that is missing where none was, are answered all the same. By
+    auto whole numbers are taken for categories, too, where y jumps from each to the next, as of codes.
 
-    Images are an array (n, height, width) or (n, height, width, channels), or rows of such: of an ndarray of uint8 that
-    reaches beyond 127; of any with an `augment`; by auto of any array or frame whose values lie in 0..255 or 0..1 and are
-    alike where they would be neighbours in a square. They are not standardised; grey levels enter as 0..1, also of 0..255,
-    -1..1, 0..65535. Anything else is taken as numbers.
+    Images are an array (n, height, width) or (n, height, width, channels), or rows of such: of an ndarray of uint8 with 64
+    columns or more that reaches beyond 127; of any with an `augment`; by auto of any array or frame whose values lie in
+    0..255 or 0..1 and are alike where they would be neighbours in a square. They are not standardised; grey levels enter as
+    0..1, also of 0..255, -1..1, 0..65535. Anything else is taken as numbers.
     """
 
     hidden_layer_sizes: int | Sequence[int] | str = AUTO
@@ -466,7 +474,12 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             self.image_shape_ = images.shape_of(X)
         if self.image_shape_ is not None:
             self.span_ = images.span_of(X)
-        elif X.dtype == np.uint8 and isinstance(checked, np.ndarray) and images.span_of(X) == images.BYTES:
+        elif (
+            X.dtype == np.uint8
+            and isinstance(checked, np.ndarray)
+            and checked.shape[1] >= images.SMALLEST**2
+            and images.span_of(X) == images.BYTES
+        ):
             self.span_ = images.BYTES
 
     def _pixels(self, checked: Any, name: str) -> Array:
@@ -763,6 +776,8 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         self._seed_ = self._seed()
         self._check_objective(labels)
         problem = self._problem(labels)
+        if self.inputs_ is not None and self.monotonic_cst is None:
+            self.inputs_.find_codes(table, labels)
         settled = [name for name in (*DEFAULTS, "weight_decay", "augment") if self._given(name)]
         fixed = {OF_A_RECIPE.get(name, name): getattr(self, name) for name in settled}
         if self.augment != AUTO:
@@ -776,7 +791,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         learner = Learner(
             problem, self.inputs_, table, labels, weight, self._seed_, self._threads, fixed, self.image_shape_,
             self._bends(labels), self._signs(), validation,
-            np.inf if self.time_limit is None else started + self.time_limit, print if self.verbose else None,
+            np.inf if self.time_limit is None else started + self.time_limit, say if self.verbose else None,
             settled=settled,
         )  # fmt: skip
         parts = None if self.ensemble == AUTO else int(self.ensemble)
@@ -901,7 +916,8 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]  # noqa: D101 (
         logarithm also with a lower one alone, above which all of y then has to be.
     bounds : pair, optional
         (low, high): no prediction is below or above; None for the end that is open: (0, None) for what is positive. The
-        output is then a softplus or a sigmoid, or what is learned the logarithm.
+        output is then a softplus or a sigmoid, or what is learned the logarithm; at an end that is further from y than ten
+        times y's range, it is cut off.
 
     Attributes
     ----------
@@ -965,8 +981,8 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]  # noqa: D101 (
         self.loss_name_ = (
             "half_squared_error" if self.loss == "auto" else choose("loss", self.loss, LOSSES, LOSS_ALIASES)
         )
-        low, high = self._bounds()
         columns = y.reshape(len(y), -1)
+        low, high = self._felt(columns)
         natural = (
             "identity" if low is None and high is None else "softplus" if low is None or high is None else "sigmoid"
         )
@@ -1017,10 +1033,20 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]  # noqa: D101 (
             )
         return low, high
 
+    def _felt(self, columns: Array) -> tuple[float | None, float | None]:
+        """Return the bounds without those that y is far from: by its own range the way to them would be too fine to learn."""
+        low, high = self._bounds()
+        if self.output == "auto" and LOSSES[self.loss_name_].output is None:
+            least, most = np.nanmin(columns, axis=0), np.nanmax(columns, axis=0)
+            far = FAR * (most - least)
+            low = None if low is None or (least - low > far).all() else low
+            high = None if high is None or (high - most > far).all() else high
+        return low, high
+
     @property
     def _way(self) -> int:
-        low, high = self._bounds()
-        return -1 if low is None and high is not None else 1
+        scale = getattr(self, "target_scale_", None)
+        return -1 if scale is not None and (scale.deviation < 0).any() else 1  # z is the way down from an upper bound
 
     @property
     def _quantile(self) -> float:
@@ -1051,7 +1077,7 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]  # noqa: D101 (
         free = self._solver == AUTO and self.target_transform == AUTO and self.loss_name_ == "half_squared_error"
         if not (asked or (free and suits)):
             return None
-        scale, least = self.target_scale_, self._bounds()[0] or 0.0
+        scale, least = self.target_scale_, (self._bounds() if asked else self._felt(self._undo(labels)))[0] or 0.0
         zeros = np.full(labels.shape[1], least) if scale is None else (least - scale.mean) / scale.deviation
         return Bends.learn(labels.astype(np.float64), zeros, asked)
 

@@ -11,12 +11,13 @@ import dataclasses
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from chainrule.data import Array, DataError, Scale
+from chainrule.data import Array, DataError, Floats, Indices, Scale
 from chainrule.elementary import cosine, logarithm
 
 Doubles = npt.NDArray[np.float64]
@@ -34,6 +35,10 @@ GOLDEN = 0.6180339887498949  # of a turn each wave begins later than the one bef
 # where a column has names.
 FEW_CLASSES, MOST_CLASSES, NAMES = 64, 1024, 0.2
 ONE_HOTS = 1e8  # numbers, rows times classes
+# Whole numbers are taken for names where there are so many rows of each, so much of how the labels' means differ is jumps,
+# and that is more than chance by so many deviations.
+EACH_CODE, ROUGH, SURE = 4, 0.5, 6.0
+BLOCK = 1024  # rows that are encoded at once: what comes in between stays in the caches
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,11 @@ class Form:
     def __str__(self) -> str:
         parts = [f"{count} {name}" for name, count in (("bins", self.bins), ("waves", self.waves)) if count]
         return " and ".join(parts)
+
+    @property
+    def rich(self) -> bool:
+        """Whether numbers are given in any other way than as they are."""
+        return self.bins > 0 or self.waves > 0
 
     @classmethod
     def from_json(cls, described: dict[str, Any]) -> Self:
@@ -77,6 +87,7 @@ class Column:
     classes: list[Any] = field(default_factory=list)  # of a category, or of a boolean that was text
     own: list[int] = field(default_factory=list)  # the classes that have a column of their own, ascending
     shared: bool = False  # the others have one together
+    codes: list[float] = field(default_factory=list)  # the values of a number that are names, ascending: likewise
 
     def edges(self, bins: int) -> Doubles:
         """Return the edges of at most so many bins: of equal numbers of rows, or from each value to the next."""
@@ -93,7 +104,8 @@ class Column:
         if self.kind == "category":
             return len(self.own) + self.shared + self.missing
         shares = len(self.edges(form.bins)) - 1
-        return 1 + 2 * len(self.periods) + (shares if shares > 1 else 0) + self.waves(form) + self.missing
+        own = len(self.codes) if form.rich else 0
+        return 1 + 2 * len(self.periods) + (shares if shares > 1 else 0) + self.waves(form) + own + self.missing
 
     def encode(self, x: Doubles, form: Form) -> Iterable[Array]:
         """Yield the inputs (n, some) that the values x (n,) of the table become."""
@@ -102,9 +114,7 @@ class Column:
             place = np.full(len(self.classes) + 1, -1)  # the last is that of −1, a class that was not there before
             place[self.own] = np.arange(len(self.own))
             at = place[np.where(gone, -1, x).astype(np.intp)]
-            own = np.zeros((len(x), len(self.own)), dtype=np.float32)
-            own[np.flatnonzero(at >= 0), at[at >= 0]] = 1
-            yield own
+            yield _one_hot(at, len(self.own))
             if self.shared:
                 yield ((at < 0) & ~gone)[:, None].astype(np.float64)
         else:
@@ -123,6 +133,10 @@ class Column:
                 k = np.arange(waves)
                 turns = FASTEST * (1 + k) / waves * z[:, None] + GOLDEN * k
                 yield np.where(gone[:, None], 0.0, _cosine(turns))
+            if self.codes and form.rich:
+                codes = np.array(self.codes)
+                at = np.minimum(np.searchsorted(codes, known), len(codes) - 1)
+                yield _one_hot(np.where(gone | (codes[at] != known), -1, at), len(codes))
         if self.missing:
             yield gone[:, None].astype(np.float64)
 
@@ -184,6 +198,16 @@ class Inputs:
                 column.values = values.tolist() if len(values) <= MOST_BINS + 1 else []
         return cls(columns, used or [0])
 
+    def find_codes(self, table: Array, labels: Floats) -> None:
+        """Let whole numbers that are names, to judge by the labels, be seen one by one, too, as the classes of categories."""
+        most = most_classes(len(table))
+        for column, x in ((self.columns[j], table[:, j]) for j in self.used):
+            if column.kind != "number" or column.values or (np.floor(x) != x)[~np.isnan(x)].any():
+                continue
+            values = np.unique(x[~np.isnan(x)])
+            if EACH_CODE * len(values) <= len(x) and len(values) <= most and any(map(partial(_jumps, x), labels.T)):
+                column.codes = values.tolist()
+
     @property
     def names(self) -> list[str]:
         """The names of all columns."""
@@ -214,8 +238,14 @@ class Inputs:
 
     def encode(self, table: Array, form: Form = PLAIN, dtype: str = "float32") -> Array:
         """Return what a network is given of a table: (n, width)."""
-        if self.plain and not (form.bins or form.waves) and not np.isnan(table).any():
+        if self.plain and not form.rich and not np.isnan(table).any():
             return self.scaled(table, dtype)
+        if len(table) > BLOCK:
+            encoded = np.empty((len(table), self.width(form)), dtype)
+            for first in range(0, len(table), BLOCK):
+                some = slice(first, first + BLOCK)
+                encoded[some] = self.encode(table[some], form, dtype)
+            return encoded
         parts = [part for j in self.used for part in self.columns[j].encode(table[:, j], form)]
         return np.hstack(parts, dtype=dtype, casting="same_kind")
 
@@ -228,10 +258,11 @@ class Inputs:
         """Return what `to_json` described; ValueError where it did not."""
         columns = [Column(**column) for column in described["columns"]]
         for column in columns:
-            numbers = [column.center, column.scale, *column.quantiles, *column.values, *column.periods]
+            numbers = [column.center, column.scale, *column.quantiles, *column.values, *column.periods, *column.codes]
             fits = column.kind in KINDS and all(isinstance(x, int | float) and math.isfinite(x) for x in numbers)
             ascending = column.quantiles == sorted(column.quantiles) and column.values == sorted(set(column.values))
             places = column.own == sorted(set(column.own)) and set(column.own) <= set(range(len(column.classes)))
+            ascending = ascending and column.codes == sorted(set(column.codes))
             if (
                 not fits
                 or not ascending
@@ -251,11 +282,48 @@ def _classes(known: Doubles, classes: int, rows: int) -> tuple[list[int], bool]:
     count = np.bincount(known.astype(np.intp), minlength=classes)
     if classes <= FEW_CLASSES:
         return list(range(classes)), False
-    most = int(np.clip(ONE_HOTS / rows, FEW_CLASSES, MOST_CLASSES))
-    often = np.argsort(-count, kind="stable")[:most]
+    often = np.argsort(-count, kind="stable")[: most_classes(rows)]
     least = 1 if (count == 1).sum() <= NAMES * rows else 2
     own = sorted(int(k) for k in often if count[k] >= least)
     return own, len(own) < classes
+
+
+def most_classes(rows: int) -> int:
+    """Return how many classes have a column of their own at the most."""
+    return int(np.clip(ONE_HOTS / rows, FEW_CLASSES, MOST_CLASSES))
+
+
+def _one_hot(at: Indices, count: int) -> npt.NDArray[np.float32]:
+    """Return rows (n, count) with a 1 at each place, none where that is −1."""
+    own = np.zeros((len(at), count), dtype=np.float32)
+    own[np.flatnonzero(at >= 0), at[at >= 0]] = 1
+    return own
+
+
+def _jumps(x: Doubles, label: Floats) -> bool:
+    """Whether a label's mean for each whole number has little to do with those for the numbers before and after.
+
+    It is compared with the straight line between these (von Neumann 1941): beyond what the scatter about the means explains
+    there is to be more, and the most of how the means differ.
+    """
+    known = ~(np.isnan(x) | np.isnan(label))
+    values, place, count = np.unique(x[known], return_inverse=True, return_counts=True)
+    k, y = len(values), label[known].astype(np.float64)
+    if k <= FEW_CLASSES // 2 or len(y) <= k:
+        return False
+
+    def total(of: Doubles) -> float:
+        return float(of.cumsum()[-1])
+
+    mean = np.bincount(place, y) / count
+    scatter = total((y - mean[place]) ** 2) / (len(y) - k)
+    before = (values[2:] - values[1:-1]) / (values[2:] - values[:-2])
+    after = 1 - before
+    jump = (mean[1:-1] - before * mean[:-2] - after * mean[2:]) ** 2
+    noise = scatter * (1 / count[1:-1] + before**2 / count[:-2] + after**2 / count[2:])
+    rough = total((jump - noise) / (1 + before**2 + after**2)) / (k - 2)
+    between = total((mean - total(mean) / k) ** 2) / (k - 1) - scatter * total(1 / count) / k
+    return rough > ROUGH * between and total(jump) > (1 + SURE * math.sqrt(2 / k)) * total(noise)
 
 
 def _cosine(turns: Doubles) -> Doubles:

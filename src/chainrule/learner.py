@@ -116,6 +116,7 @@ class Learner:
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
+        self.began = time.perf_counter()
         self.encoded: dict[tuple[Form, bool], Array] = {}
         self.bent = None if self.bends is None else self.bends.apply(self.labels.astype(np.float64))
         self.known: dict[tuple[Recipe, int], Made] = {}  # trained already
@@ -221,20 +222,20 @@ class Learner:
         Costly ones that would leave cores idle in the end are trained before the others, by all cores. What is likely to
         come next is trained ahead, by cores that have nothing else to do.
         """
-        done = iter(range(1, len(jobs) + 1))
         in_vain: list[Recipe] = []
 
         def run(job: Job, threads: int) -> Made | None:
             recipe, fold, number = job
             if (recipe, number) in self.known:
                 return self.known.pop((recipe, number))
-            if self.late() and number > 0:
+            if self.late() and (number > 0 or any(trained.values())):
                 return None
             made, vain = self.train_one(recipe, fold, number, threads)
             if vain:
                 in_vain.append(recipe)
             if self.report is not None:
-                self.report(f"{next(done)}/{len(jobs)}  {recipe}" + ("" if made else ": diverged"))
+                seconds = time.perf_counter() - self.began
+                self.report(f"{seconds:7.1f} s  {recipe}, network {number + 1}" + ("" if made else ": diverged"))
             return made
 
         for recipe, _, _ in jobs:
@@ -252,7 +253,8 @@ class Learner:
         for some in (first, rest):
             threads = max(1, self.n_threads // max(len(some), 1))
             if self.n_threads == 1 or len(some) + (len(ahead) if some is rest else 0) <= 1:
-                trained |= {job: run(job, threads) for job in some}
+                for job in some:
+                    trained[job] = run(job, threads)
                 continue
             queue = Queue(list(some), list(ahead) if some is rest else [], max(1, self.n_threads // 2))
 

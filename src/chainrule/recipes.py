@@ -29,12 +29,12 @@ Examples = tuple[Rows, Floats]
 SMALL = 1e-12  # stands for 0 where it would be divided by, or its logarithm taken
 BIASES = 1 << 20  # the random stream of a bayesian network's first biases: far from those of its layers
 BINS, WAVES = 32, 16  # of a number that is given as shares of bins, or as waves, too
-EMBEDDED = 400_000  # weights that an embedding may have, those that stay 0 included
-EMBEDDINGS = (
-    Form(BINS, WAVES, 8),
-    Form(BINS, WAVES, 4),
-    Form(BINS // 2, WAVES // 2, 4),
-)  # the richest that stays below that
+EMBEDDED, BINNED = 600_000, 200_000  # weights that an embedding may have, those that stay 0 included; a layer of bins
+EMBEDDINGS = (  # the richest that stays below that
+    *(Form(BINS, WAVES, units) for units in (8, 4)),
+    *(Form(BINS // 2, WAVES // 2, units) for units in (4, 2)),
+    *(Form(BINS // 4, WAVES // 4, units) for units in (2, 1)),
+)
 ITERATIONS, HURRIED = 200, 120  # of a bayesian training at the most; of one that is dear
 CHECKS = 20  # at so many times in a training it is asked whether it had better end
 TRIAL = 40  # of one that is to find the width
@@ -257,8 +257,9 @@ def batches(rows: int) -> tuple[int, int]:
 def by_batches(rows: int, inputs: Inputs | None, problem: Problem, fixed: dict[str, Any]) -> list[Recipe]:
     """The recipes of mini-batch training: of a table with its numbers as shares of bins and as waves, embedded.
 
-    Where answers may only rise, or the user has settled the layers, or columns are too many, one recipe has numbers as they
-    are, another has them as shares of bins, too. Classes ask for less: a large network is soon too sure of what it has seen.
+    Where answers may only rise, or the user has settled the layers, one recipe has numbers as they are, another has them as
+    shares of bins, too; very many columns are given as they are. Classes ask for less: a large network is soon too sure of
+    what it has seen.
     """
     batch, epochs = batches(rows)
     hidden = (128, 128) if rows < 2500 else (128, 128, 128) if rows < 20_000 else (256, 256, 256)
@@ -268,10 +269,12 @@ def by_batches(rows: int, inputs: Inputs | None, problem: Problem, fixed: dict[s
     if classes := problem.loss in SMOOTHED:
         fewer = math.ceil(OF_CLASSES * epochs)
         plain = replace(plain, epochs=fewer, weight_decay=1.0, label_smoothing=0.02)
-    forms = [PLAIN] if inputs is None else [PLAIN, Form(BINS)]
+    forms = [PLAIN]
+    if inputs is not None and inputs.width(Form(BINS)) * (fixed.get("hidden") or hidden)[0] <= BINNED:
+        forms.append(Form(BINS))
     if inputs is not None and not problem.monotone and not {"hidden", "activation", "dropout"} & set(fixed):
         fits = [form for form in EMBEDDINGS if inputs.width(form) * form.embedding * len(inputs.used) <= EMBEDDED]
-        forms = fits[:1] or forms
+        forms = fits[:1] or [PLAIN]
     recipes = [replace(plain, form=form) for form in forms]
     return [replace(recipe, **fixed) for recipe in [*recipes, *([gentle(plain, epochs)] if classes else [])]]
 
