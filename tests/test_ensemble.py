@@ -205,6 +205,49 @@ def test_each_network_is_reported(labels, capsys):
     assert all(re.fullmatch(r" *\d+\.\d s  .*, network \d+", line) for line in lines), lines
 
 
+def test_one_row_that_decides_all_is_named():
+    r = np.random.default_rng(0)
+    X = r.normal(size=(150, 3))
+    clean = X[:, 0] + X[:, 1] ** 2 + 0.1 * r.normal(size=150)
+    y = np.where(np.arange(150) == 7, 1e5, clean)
+    with pytest.warns(ConvergenceWarning, match=r"orrect row 7 of y or leave it out: .*; or choose loss='huber'"):
+        Regressor(random_state=0, max_iter=20, ensemble=2).fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = Regressor(random_state=0, loss="huber").fit(X, y)
+    error = np.abs(model.predict(X) - clean)[np.arange(150) != 7]
+    assert np.sqrt(np.mean(error**2)) < 0.3
+
+
+def test_what_was_stated_is_to_be_checked():
+    X = np.random.default_rng(0).normal(size=(200, 3))
+    settings = {"random_state": 0, "max_iter": 10, "ensemble": 2}
+    with pytest.warns(
+        ConvergenceWarning, match=r"Leave max_iter to auto, or see whether monotonic_cst hold of the data"
+    ):
+        Regressor(monotonic_cst=[-1, 0, 0], **settings).fit(X, 3 * X[:, 0])
+
+
+def test_the_summary_says_what_was_measured_on_fewer_rows():
+    X = np.random.default_rng(0).normal(size=(200, 3))
+    model = Regressor(random_state=0).fit(X, np.sin(2 * X[:, 0]) * X[:, 1])
+    some = [c for c in model.choice_ if 0 < c["networks"] < 8]
+    assert some
+    assert all(f"{c['recipe']} {c['loss']:.4g} on {c['networks']} of 8 parts" in model.summary() for c in some)
+
+
+def test_score_of_labels_some_of_which_are_missing():
+    r = np.random.default_rng(0)
+    X = r.normal(size=(80, 2))
+    Y = np.c_[X[:, 0], X[:, 1]]
+    model = Regressor(solver="lbfgs", random_state=0, max_iter=50, tol=0).fit(X, Y)
+    whole = model.score(X, Y)
+    some = np.where(r.random(Y.shape) < 0.2, np.nan, Y)
+    assert model.score(X, some) == pytest.approx(whole, abs=0.01)
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        model.score(X, some[1:])
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # of so few epochs
 @pytest.mark.parametrize("bounds", [(0, 1e7), (-1e7, 1e7), (-1e7, None), (None, 1e7)])
 def test_bounds_far_away_cost_nothing(bounds):
@@ -267,7 +310,7 @@ def test_what_a_fit_did_is_said(rng, tmp_path):
     assert re.match(
         r"8 networks, tanh \S+ by bayesian \(mean loss \S+\), on rows not learned from; the others: silu 128", said
     )
-    assert re.search(r"linear by bayesian \S+, a constant answer 0\.\d+; \d+\.\d s$", said)
+    assert re.search(r"linear by bayesian \S+ on 1 of 8 parts, a constant answer 0\.\d+; \d+\.\d s$", said)
     assert model.choice_[-1]["loss"] == pytest.approx(0.5, abs=0.1), "half the variance"
     batches = Regressor(random_state=0, batch_size=32, max_iter=40).fit(X, y)
     assert len(batches.validation_curve_) == 20

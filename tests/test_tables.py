@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime
 import json
 import warnings
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
 
-from chainrule import Regressor
+from chainrule import Classifier, Regressor
 from chainrule.data import DataError
 from chainrule.inputs import FASTEST, GOLDEN, MOST_BINS, Column, Form, Inputs
 from chainrule.tables import read_table
@@ -391,3 +392,67 @@ def test_codes_are_learned():
     model = Regressor(random_state=0, max_iter=40, ensemble=2).fit(X[:1000], y[:1000])
     assert model.score(X[1000:], y[1000:]) > 0.8
     assert Regressor(monotonic_cst=[0, 1], max_iter=3, ensemble=2).fit(X, y).inputs_.columns[0].codes == []
+
+
+# ---- other values ------------------------------------------------------------------------------------------------------
+
+
+def test_other_numbers_and_times_are_numbers():
+    frame = pd.DataFrame(
+        {
+            "price": [Decimal("1.5"), Decimal("2"), None],
+            "took": pd.to_timedelta(["1 days", "12 hours", None]),
+            "lasted": [datetime.timedelta(days=2), datetime.timedelta(hours=6), None],
+            "at": [datetime.time(6), datetime.time(18, 30), None],
+            "month": pd.PeriodIndex(["2020-01", "2020-02", None], freq="M"),
+            "name": [b"a", b"b", None],
+        }
+    )
+    table, columns = read_table(frame, "X")
+    assert [column.kind for column in columns] == ["number"] * 4 + ["date", "category"]
+    days = [18262.0, 18293.0]
+    expected = [[1.5, 2.0], [1.0, 0.5], [2.0, 0.25], [0.25, 18.5 / 24], days, [0.0, 1.0]]
+    np.testing.assert_allclose(table[:2].T, expected)
+    assert np.isnan(table[2]).all()
+    spans = np.array([[1], [36]], dtype="timedelta64[h]")
+    assert read_table(spans, "X")[0].ravel().tolist() == [1 / 24, 1.5]
+    assert read_table(np.array([[b"x"], [b"y"]]), "X")[1][0].classes == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        ({"a": [1, 2]}, "X must be an array or a frame, a row for each example; found a dict. Make a frame of it"),
+        ([{"a": 1}, {"a": 2}], "found a list of dicts. Make a frame of it"),
+        (np.zeros(2, dtype=[("a", "f8")]), "found an array of records. Make a frame of it"),
+        (pl.LazyFrame({"a": [1, 2]}), r"found a LazyFrame. Call its collect\(\) first"),
+        (pd.DataFrame([[1, 2], [3, 4]], columns=["a", "a"]), "X has two columns named 'a'; name them apart"),
+        (pd.DataFrame({"a": [(1, 2), (3, 4)]}), "found tuple at row 0. Make columns of what is in it"),
+    ],
+)
+def test_tables_without_rows_and_columns_are_refused(X, message):
+    with pytest.raises((TypeError, DataError), match=message):
+        Regressor(random_state=0).fit(X, [0.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (["a", np.nan, "b"], "y must hold a class in each row; found nan at row 1. Leave such rows out"),
+        (pd.Series(["a", None, "b"], dtype="string"), "y must hold a class in each row; found .*NA.* at row 1"),
+        (
+            np.array(["a", 1, "b"], dtype=object),
+            "y must hold classes of one kind; found 'a' at row 0, 1 at row 1. Make",
+        ),
+        (np.array(["2020-01-01"] * 3, dtype="datetime64[D]"), "y must hold classes; found dates. Make them text"),
+    ],
+)
+def test_classes_that_are_none_are_refused(y, message):
+    with pytest.raises(DataError, match=message):
+        Classifier(random_state=0).fit([[0.0], [1.0], [2.0]], y)
+
+
+def test_errors_of_a_validation_set_name_it():
+    X = np.random.default_rng(0).normal(size=(20, 3))
+    with pytest.raises(ValueError, match="X_val has 2 features"):
+        Regressor(random_state=0).fit(X, X[:, 0], X_val=X[:, :2], y_val=X[:, 0])

@@ -21,6 +21,8 @@ Indices = npt.NDArray[np.intp]
 SPLIT = 1 << 40  # the random stream of splitting: far from those of any epoch
 Floats = npt.NDArray[np.floating]
 
+NORMAL = 1.349  # the quartiles of a normal distribution lie that many deviations apart
+
 
 class DataError(ValueError):
     """Input that cannot be learned from: the message names the file or argument, the place, and the likely remedy."""
@@ -234,6 +236,17 @@ class Scale:
         deviation = size * np.sqrt(np.average(((values - mean) / size) ** 2, axis=0, weights=weight))
         negligible = deviation <= 10 * np.finfo(np.float64).eps * np.abs(mean)  # a constant, up to rounding
         return cls(mean, np.where(negligible, 1.0, deviation))
+
+    @classmethod
+    def robust(cls, values: Array, weight: Array | None) -> Scale:
+        """Return the median, and the deviation by the quartiles, as if normally distributed; rows of weight 0 left out.
+
+        Of a column whose quartiles are equal it is that of `of`.
+        """
+        scale, kept = cls.of(values, weight), values if weight is None else values[weight > 0]
+        low, middle, high = np.nanquantile(kept.astype(np.float64), [0.25, 0.5, 0.75], axis=0)
+        wide = high - low > 0
+        return cls(np.where(wide, middle, scale.mean), np.where(wide, (high - low) / NORMAL, scale.deviation))
 
     def apply(self, values: Array, dtype: npt.DTypeLike) -> Array:
         """Return values (n, d), scaled."""

@@ -8,10 +8,11 @@ scaled inside; the validation curve holds losses; several outputs, sample and cl
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
+from sklearn.metrics import r2_score
 from sklearn.utils import check_random_state
 from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
@@ -74,6 +76,53 @@ NOT_OF_AUTO = (  # scikit-learn's parameters that say nothing of how auto trains
 def say(line: str) -> None:
     """Print a line at once: threads may print at the same time."""
     print(line + "\n", end="", flush=True)
+
+
+def check_form(X: Any, name: str) -> None:
+    """Refuse tables in a form that has no rows and columns yet, and say how it gets them."""
+    found, remedy = "", "Make a frame of it: pandas.DataFrame(...)"
+    if type(X) is dict:  # some sparse matrices are dicts, too
+        found = "a dict"
+    elif isinstance(X, list | tuple) and X and isinstance(X[0], dict):
+        found = "a list of dicts"
+    elif isinstance(X, np.ndarray) and X.dtype.names:
+        found = "an array of records"
+    elif hasattr(X, "collect_schema") and not hasattr(X, "to_numpy"):
+        found, remedy = f"a {type(X).__name__}", "Call its collect() first"
+    if found:
+        raise TypeError(f"{name} must be an array or a frame, a row for each example; found {found}. {remedy}")
+    if hasattr(X, "columns") and not isinstance(X, np.ndarray):
+        labels = list(X.columns)
+        if len(set(labels)) < len(labels):
+            twice = next(label for k, label in enumerate(labels) if label in labels[:k])
+            raise data.DataError(f"{name} has two columns named {twice!r}; name them apart")
+
+
+def check_classes(y: list[Any], name: str) -> None:
+    """Refuse a class that is missing, and classes of several kinds, which have no order."""
+    missing = [row for row, value in enumerate(y) if not isinstance(value, str) and is_missing(value)]
+    if missing and len(missing) < len(y):
+        raise data.DataError(
+            f"{name} must hold a class in each row; found {y[missing[0]]} at row {missing[0]}. Leave such rows out, or "
+            f"give them a class of their own"
+        )
+    text = [isinstance(value, str) for value in y]
+    if any(text) and not all(text):
+        odd = text.index(not text[0])
+        raise data.DataError(
+            f"{name} must hold classes of one kind; found {y[0]!r} at row 0, {y[odd]!r} at row {odd}. Make all of them text"
+        )
+
+
+@contextlib.contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Let scikit-learn's errors of X name the argument."""
+    try:
+        yield
+    except ValueError as error:
+        if name == "X" or not str(error).startswith("X "):
+            raise
+        raise ValueError(name + str(error)[1:]) from None
 
 
 @dataclass(eq=False, repr=False)
@@ -137,8 +186,8 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         Activation of the output layer; auto: identity for a Regressor, exp for its poisson loss, sigmoid or softmax for a
         Classifier.
     delta : float, default 1
-        δ of the huber loss, in deviations of y where y is standardised: errors up to it count by their square, larger ones
-        by their size.
+        δ of the huber loss, in deviations of y, by its quartiles, where y is standardised: errors up to it count by their
+        square, larger ones by their size.
     quantile : float, default 0.5
         τ of the quantile loss: the share of the rows whose y is to lie below the prediction.
     label_smoothing : float, default "auto"
@@ -499,17 +548,20 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         if not reset and self._plain(X):
             return X
         data.check_unmasked(X, name)
+        check_form(X, name)
         if isinstance(X, np.ndarray) and X.ndim in (3, 4) and X.dtype.kind in "uif":  # images
             X = X.reshape(len(X), -1)
         if hasattr(X, "columns") and not isinstance(X, np.ndarray):
-            validate_data(self, X, reset=reset, skip_check_array=True)
+            with _named(name):
+                validate_data(self, X, reset=reset, skip_check_array=True)
             if not len(X) or not len(X.columns):
                 raise ValueError(
                     f"{name} has {len(X)} rows and {len(X.columns)} columns; at least one of each is needed"
                 )
             return X
         try:
-            return validate_data(self, X, dtype=None, ensure_all_finite=False, reset=reset)
+            with _named(name):
+                return validate_data(self, X, dtype=None, ensure_all_finite=False, reset=reset)
         except ValueError as error:
             if "inhomogeneous" in str(error):
                 data.as_numbers(X, name)
@@ -792,7 +844,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             problem, self.inputs_, table, labels, weight, self._seed_, self._threads, fixed, self.image_shape_,
             self._bends(labels), self._signs(), validation,
             np.inf if self.time_limit is None else started + self.time_limit, say if self.verbose else None,
-            settled=settled,
+            settled=settled, stated=[name for name in ("bounds", "monotonic_cst") if getattr(self, name, None) is not None],
         )  # fmt: skip
         parts = None if self.ensemble == AUTO else int(self.ensemble)
         trials, pool = learn(learner, parts, self._strata(labels), self._bent)
@@ -830,7 +882,11 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             self.choice_.append({"recipe": "a constant answer", "networks": 0, "loss": constant, "share": 0.0})
 
     def summary(self) -> str:
-        """Return in a line what `fit` chose and why: mean losses of each way, of y standardised, on rows not learned from."""
+        """Return in a line what `fit` chose and why: mean losses of each way on rows not learned from.
+
+        They are of y as it is learned: standardised, or with bounds the way from one. What fell far behind on a first part of
+        the rows was not tried on the others.
+        """
         check_is_fitted(self)
         if not hasattr(self, "choice_"):
             solver = getattr(self, "_learned_by", self._solver)  # a model from a file was named what it learned by
@@ -841,7 +897,13 @@ class _Network(BaseEstimator):  # type: ignore[misc]
             + f"{c['networks']} network{'s' * (c['networks'] > 1)}, {c['recipe']} (mean loss {c['loss']:.4g})"
             for c in used
         )
-        rest = ", ".join(f"{c['recipe']} {c['loss']:.4g}" for c in self.choice_ if not c["share"])
+        most = max(c["networks"] for c in self.choice_)
+        rest = ", ".join(
+            f"{c['recipe']} {c['loss']:.4g}"
+            + (f" on {c['networks']} of {most} parts" if 0 < c["networks"] < most else "")
+            for c in self.choice_
+            if not c["share"]
+        )
         what = "" if self.image_shape_ is None else f"images of {' x '.join(map(str, self.image_shape_))}: "
         late = ", when time was up" if self.time_limit is not None and self.seconds_ >= self.time_limit else ""
         return f"{what}{parts}, on rows not learned from; the others: {rest}; {self.seconds_:.1f} s{late}"
@@ -1007,7 +1069,8 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]  # noqa: D101 (
             )
         if natural in ("identity", "exp"):
             scaled = self.standardize and self.out_activation_ == "identity"
-            self.target_scale_ = Scale.of(columns, weight) if scaled else None
+            by = Scale.robust if self.loss_name_ in ("huber", "quantile") else Scale.of
+            self.target_scale_ = by(columns, weight) if scaled else None
         else:  # z is the way from a bound
             way = Scale.of(columns, weight).deviation
             if low is None:
@@ -1120,6 +1183,22 @@ class Regressor(RegressorMixin, _Network):  # type: ignore[misc]  # noqa: D101 (
         """Run one epoch on these rows; the first call fixes the scales."""
         return self._partial_fit(X, y, sample_weight)
 
+    def score(self, X: Any, y: Any, sample_weight: npt.ArrayLike | None = None) -> float:
+        """Return R², the mean of all outputs'; of labels of which some are missing, NaN, the others count."""
+        targets = data.as_numbers(y, "y")
+        if targets.ndim < 2 or not np.isnan(targets.astype(np.float64)).any():
+            return float(super().score(X, y, sample_weight))
+        Z = np.asarray(self.predict(X))
+        check_consistent_length(Z, targets)
+        weight = np.ones(len(targets)) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+        known = [~np.isnan(column) for column in targets.T]
+        each = [
+            r2_score(l[k], z[k], sample_weight=weight[k])
+            for l, z, k in zip(targets.T, Z.T, known, strict=True)
+            if k.any()
+        ]
+        return float(np.mean(each))
+
     def predict(
         self, X: Any, return_std: bool = False
     ) -> npt.NDArray[np.float64] | tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -1191,10 +1270,10 @@ class Classifier(ClassifierMixin, _Network):  # type: ignore[misc]  # noqa: D101
         targets = np.asarray(y)
         if targets.dtype.kind == "f":
             data.check_finite(targets, name)
-        if targets.dtype.kind == "O" and targets.ndim == 1:
-            missing = [i for i, value in enumerate(targets) if value is None]
-            if missing and len(missing) < len(targets):
-                raise data.DataError(f"{name} must hold a class in each row; found None at row {missing[0]}")
+        if targets.dtype.kind == "M":
+            raise data.DataError(f"{name} must hold classes; found dates. Make them text: {name}.astype(str)")
+        if targets.ndim == 1 and (targets.dtype.kind == "O" or isinstance(y, list | tuple)):
+            check_classes(list(y), name)  # of a list NumPy may have made text of all
         if targets.ndim == 2 and targets.shape[1] == 1:
             warnings.warn(
                 "A column-vector y was passed when a 1d array was expected", DataConversionWarning, stacklevel=4

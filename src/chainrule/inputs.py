@@ -17,13 +17,12 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from chainrule.data import Array, DataError, Floats, Indices, Scale
+from chainrule.data import NORMAL, Array, DataError, Floats, Indices, Scale
 from chainrule.elementary import cosine, logarithm
 
 Doubles = npt.NDArray[np.float64]
 
 KINDS = ("number", "boolean", "date", "category")
-NORMAL = 1.349  # the quartiles of a normal distribution lie that many deviations apart
 FAR = 3.0  # deviations from which on outliers are drawn in
 DAY, WEEK, YEAR = 1.0, 7.0, 365.2425  # the periods of dates, in days
 MONDAY = 4.0  # 1970-01-05

@@ -113,6 +113,7 @@ class Learner:
     deadline: float = np.inf
     report: Callable[[str], None] | None = None
     settled: list[str] = field(default_factory=list)  # the user's names for it
+    stated: list[str] = field(default_factory=list)  # what the user has stated of the answers
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -355,7 +356,7 @@ class Learner:
             fault for network in networks if id(network) in forms for fault in self.faults(forms[id(network)], network)
         ]
         if faults and not unvaried(self.table):
-            self.warnings.append(f"{faults[0]}. Leave activation, learning_rate_init and alpha to auto, or scale X")
+            self.warnings.append(f"{faults[0]}. {self.unsettle('scale')} X")
 
     def plan(self, folds: list[Fold], parts: int | None, bent: bool) -> list[Recipe]:
         """Return the recipes for what is to be learned, as short trainings on the first fold have them."""
@@ -466,8 +467,7 @@ class Learner:
             what = "y depends" if column is None else f"column {column} of y, of which {known} rows are known, depends"
             self.warnings.append(
                 f"no network found in X what {what} on: on rows not learned from the mean loss is {own:.4g}, that of a "
-                f"constant answer {bar:.4g}. {self.unsettle('look')} whether the rows of X and y belong together, or "
-                f"get more of them, or other columns"
+                f"constant answer {bar:.4g}. {self.unsettle(self.look_at_rows())}"
             )
             break
         if self.warnings:
@@ -479,8 +479,23 @@ class Learner:
             )
 
     def unsettle(self, remedy: str) -> str:
-        """Return the beginning of a remedy: before all else, to leave to auto what was settled."""
-        return f"Leave {', '.join(self.settled)} to auto, or {remedy}" if self.settled else remedy.capitalize()
+        """Return a remedy, before it to leave to auto what was settled, and to check what was stated."""
+        settled = [f"leave {', '.join(self.settled)} to auto"] if self.settled else []
+        stated = [f"see whether {' and '.join(self.stated)} hold of the data"] if self.stated else []
+        whole = ", or ".join([*settled, *stated, remedy])
+        return whole[0].upper() + whole[1:]
+
+    def look_at_rows(self) -> str:
+        """Return what to do where nothing was learned: about the row that counts more than all others, if there is one."""
+        if self.problem.squares:
+            squares = np.nansum((self.labels - np.nanmedian(self.labels, axis=0)) ** 2, axis=1)
+            row = int(squares.argmax())
+            if len(squares) > BARELY and 2 * squares[row] > squares.cumsum()[-1]:
+                return (
+                    f"correct row {row} of y or leave it out: it is further from the others' median than all of them "
+                    f"together; or choose loss='huber', to which one row means less"
+                )
+        return "look whether the rows of X and y belong together, or get more of them, or other columns"
 
     def choose_augmentation(self, recipe: Recipe, fold: Fold, candidates: list[Augmentation | None]) -> Recipe:
         """Return the recipe with what may be done to images: what it is best to do with some in a short training."""

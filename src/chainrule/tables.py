@@ -12,6 +12,8 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from chainrule.inputs import Column
 
 Doubles = npt.NDArray[np.float64]
 
+KNOWN = "fiubOUSTMm"  # kinds of arrays
 MISSING = frozenset(
     ("", "na", "n/a", "nan", "null", "none", "?", "-", "nat", "<na>")
 )  # how text says that nothing is known
@@ -135,7 +138,7 @@ def _is_frame(X: Any) -> bool:
 def _as_array(X: Any, name: str) -> Array:
     """X as (n, d): of numbers where all are, else of objects."""
     check_unmasked(X, name)
-    if isinstance(X, np.ndarray) and X.dtype.kind in "fiubOUSTM":
+    if isinstance(X, np.ndarray) and X.dtype.kind in KNOWN:
         array = X
     else:
         try:
@@ -144,7 +147,7 @@ def _as_array(X: Any, name: str) -> Array:
                 array = np.asarray(X, dtype=object)
         except ValueError:
             return as_numbers(X, name)  # rows of unequal length: an error that says where
-    if array.dtype.kind not in "fiubOUSTM":
+    if array.dtype.kind not in KNOWN:
         return as_numbers(array, name)
     if array.ndim != 2:
         raise DataError(f"{name} must have shape (n, d), a row for each example; got {array.shape}")
@@ -174,12 +177,11 @@ def _read_column(raw: Any, column: Column, place: Place, fresh: bool) -> tuple[D
         kind = "boolean" if values.dtype.kind == "b" else "number"
         known = ~np.isnan(numbers)
         items: list[Any] = [] if not fresh and column.kind in ("number", "boolean") else values.tolist()
-    elif values.dtype.kind == "M":
-        known = ~np.isnat(values)
-        numbers = np.where(known, values.astype("datetime64[us]").astype(np.int64) / MICROSECONDS, np.nan)
-        kind, items = "date", []
+    elif values.dtype.kind in "Mm":
+        known, kind, items = ~np.isnat(values), "date" if values.dtype.kind == "M" else "number", []
+        numbers = np.where(known, values.astype(f"{values.dtype.kind}8[us]").astype(np.int64) / MICROSECONDS, np.nan)
     else:
-        items = [None if is_missing(value) else value for value in values.tolist()]
+        items = [_plain(value) for value in values.tolist()]
         known = np.array([item is not None for item in items], dtype=bool)
         kind, numbers = ("category", np.zeros(0)) if named else read_items(items, place, column.kind)
     if fresh:
@@ -249,11 +251,24 @@ def is_missing(value: Any) -> bool:
     return type(value).__name__ in ("NAType", "NaTType")
 
 
+def _plain(value: Any) -> Any:
+    """A value, None where it is missing; bytes as the text that they are."""
+    if isinstance(value, bytes):
+        value = value.decode(errors="replace")
+    return None if is_missing(value) else value
+
+
 def _number(item: Any) -> float | None:
-    """An item as a number, or None where it is none."""
+    """An item as a number, or None where it is none; a time of day and a difference of times in days."""
     if isinstance(item, bool | np.bool_):
         return None
-    if isinstance(item, int | float | np.number):
+    if isinstance(item, datetime.time):
+        item = datetime.timedelta(
+            hours=item.hour, minutes=item.minute, seconds=item.second, microseconds=item.microsecond
+        )
+    if isinstance(item, datetime.timedelta):
+        return item / datetime.timedelta(days=1)
+    if isinstance(item, Real | Decimal):
         return float(item)
     return float(item) if isinstance(item, str) and is_number(item) else None
 
@@ -265,6 +280,8 @@ def _day(item: Any) -> float | None:
             item = datetime.datetime.fromisoformat(item.strip())
         except ValueError:
             return None
+    if hasattr(item, "to_timestamp"):  # a period begins with
+        item = item.to_timestamp()
     if isinstance(item, datetime.datetime):
         zone = item.tzinfo or datetime.UTC
         return item.replace(tzinfo=zone).timestamp() / 86_400
@@ -340,5 +357,5 @@ def _refuse_objects(some: list[tuple[int, Any]], place: Place) -> None:
         if not isinstance(item, str | int | float | datetime.date | np.generic):
             raise TypeError(
                 f"{place.name}, {place.column}: an argument must be a string or a number; "
-                f"found {type(item).__name__} at row {row}"
+                f"found {type(item).__name__} at row {row}. Make columns of what is in it"
             )

@@ -9,8 +9,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from chainrule.data import NORMAL
 from chainrule.elementary import exponential, logarithm
-from chainrule.inputs import NORMAL
 
 Doubles = npt.NDArray[np.float64]
 
