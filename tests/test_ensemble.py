@@ -214,7 +214,7 @@ def test_one_row_that_decides_all_is_named():
         Regressor(random_state=0, max_iter=20, ensemble=2).fit(X, y)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model = Regressor(random_state=0, loss="huber").fit(X, y)
+        model = Regressor(random_state=0, loss="huber", ensemble=3).fit(X, y)
     error = np.abs(model.predict(X) - clean)[np.arange(150) != 7]
     assert np.sqrt(np.mean(error**2)) < 0.3
 
@@ -257,7 +257,7 @@ def test_bounds_far_away_cost_nothing(bounds):
     def f(X):
         return np.exp(X[:, 0]) + X[:, 1] ** 2
 
-    model = Regressor(bounds=bounds, random_state=0).fit(X, f(X))
+    model = Regressor(bounds=bounds, random_state=0, ensemble=2).fit(X, f(X))
     assert 1 - model.score(other, f(other)) < 1e-4
     low, high = bounds
     far = model.predict(1e9 * other)
