@@ -6,6 +6,8 @@
 
 tables   test errors of every method's defaults on the standard splits, paired: each method learns from the same rows, in a
          process of its own on the same cores. What is not installed is left out.
+probabilities
+         how often what is said to be as probable comes true, and log losses, of made tables whose two classes overlap.
 digits   the ladder: for each line a network, or several, on the 60,000 images of MNIST; the test images are looked at once.
 
 The data are not the project's: CHAINRULE_DATA names a folder with uci/ and mnist/ (default: ../shared/data). Figures are kept
@@ -30,7 +32,7 @@ from pathlib import Path
 import numpy as np
 
 from bench import processor
-from development import DATA
+from development import DATA, two_classes
 
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "docs" / "accuracy.json"
@@ -145,6 +147,60 @@ def run_tables(kept: dict, names, methods, splits: int | None, cores: int) -> No
                 kept["tables"].setdefault(name, {}).setdefault(method, {})[str(split)] = [error, seconds]
                 kept["versions"][method] = [version(METHODS[method][1]), processor()]
                 save(kept)
+
+
+# ---- probabilities -------------------------------------------------------------------------------------------------------
+
+NOISY, ROWS, STRENGTH = 10, 3000, 0.7  # tables, rows to learn from, and how far apart the classes are
+
+
+def classifiers(cores: int) -> dict:
+    """Of each method that has probabilities, a maker of its classifier."""
+
+    def ours():
+        from chainrule import Classifier
+
+        return Classifier(random_state=0, n_threads=cores)
+
+    def catboost():
+        from catboost import CatBoostClassifier
+
+        return CatBoostClassifier(random_seed=0, thread_count=cores, verbose=False, allow_writing_files=False)
+
+    def lightgbm():
+        from lightgbm import LGBMClassifier
+
+        return LGBMClassifier(random_state=0, n_jobs=cores, verbose=-1)
+
+    def scikit_learn():
+        from sklearn.neural_network import MLPClassifier
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        return make_pipeline(StandardScaler(), MLPClassifier(random_state=0))
+
+    return {"chainrule": ours, "CatBoost": catboost, "LightGBM": lightgbm, "scikit-learn": scikit_learn}
+
+
+def run_probabilities(kept: dict, methods, cores: int) -> None:
+    warnings.simplefilter("ignore")
+    for method, make in classifiers(cores).items():
+        if method not in methods:
+            continue
+        found = []
+        for k in range(NOISY):
+            table = two_classes(np.random.default_rng(9000 + k), ROWS, STRENGTH)
+            P = np.asarray(make().fit(table.X, table.y).predict_proba(table.X_other), dtype=np.float64)
+            loss = -np.log(np.maximum(P[np.arange(len(P)), table.y_other], 1e-12)).mean()
+            # Of labels drawn by these probabilities themselves: what chance alone makes.
+            drawn = (np.random.default_rng(k).random(len(P)) < P[:, 1]).astype(int)
+            found.append([calibration_error(P, table.y_other), float(loss), calibration_error(P, drawn)])
+        mean = np.mean(found, axis=0)
+        print(
+            f"{method:13s} calibration error {100 * mean[0]:.2f} %  log loss {mean[1]:.4f}  chance {100 * mean[2]:.2f} %"
+        )
+        kept["probabilities"][method] = found
+        save(kept)
 
 
 # ---- digits --------------------------------------------------------------------------------------------------------------
@@ -277,9 +333,12 @@ def run_quick_digits(kept: dict, cores: int) -> None:
 # ---- the page ------------------------------------------------------------------------------------------------------------
 
 
+def empty() -> dict:
+    return {"tables": {}, "probabilities": {}, "digits": {}, "versions": {}}
+
+
 def load() -> dict:
-    empty = {"tables": {}, "digits": {}, "versions": {}}
-    return empty | (json.loads(KEPT.read_text()) if KEPT.exists() else {})
+    return empty() | (json.loads(KEPT.read_text()) if KEPT.exists() else {})
 
 
 def save(kept: dict) -> None:
@@ -326,6 +385,21 @@ def page(kept: dict) -> str:
     lines += [
         "",
         "![Errors of each method, the project's = 1](images/accuracy.svg)",
+        "",
+        "## Probabilities",
+        "",
+        f"Of {NOISY} made tables of two classes that overlap, {ROWS} rows to learn from and 8000 to be judged by, mean ±",
+        "standard error: how far what is said to be as probable, in 15 bins, is from how often it comes true; how much of",
+        "that chance alone makes, of labels drawn by these probabilities; and the log loss.",
+        "",
+        "| | calibration error | chance | log loss |",
+        "|---|---|---|---|",
+    ]
+    for method, found in kept["probabilities"].items():
+        off, loss, chance = np.array(found).T
+        cells = [f"{mean_and_error(100 * off)} %", f"{100 * chance.mean():.2f} %", mean_and_error(loss)]
+        lines.append(f"| {method} | {' | '.join(cells)} |")
+    lines += [
         "",
         "## Digits",
         "",
@@ -401,7 +475,7 @@ def installed(package: str) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=("tables", "digits"), help="default: both")
+    parser.add_argument("--part", choices=("tables", "probabilities", "digits"), help="default: all")
     parser.add_argument("--only", help="of the tables those, as yacht,energy")
     parser.add_argument("--methods", help="those, as chainrule,CatBoost")
     parser.add_argument("--line", choices=LADDER, help="of the digits this one")
@@ -412,7 +486,7 @@ def main() -> None:
     options = parser.parse_args()
     if not (DATA / "uci").is_dir() or not (DATA / "mnist").is_dir():
         raise SystemExit(f"{DATA} has no uci/ and mnist/: set CHAINRULE_DATA to a folder that has")
-    kept = {"tables": {}, "digits": {}, "versions": {}} if options.quick else load()
+    kept = empty() if options.quick else load()
     methods = [m for m in (options.methods.split(",") if options.methods else METHODS) if installed(METHODS[m][1])]
     names = options.only.split(",") if options.only else SMALL if options.quick else tuple(TABLES)
     if options.quick:
@@ -422,6 +496,8 @@ def main() -> None:
         run_tables(kept, names, methods, 1 if options.quick else None, options.cores)
     if options.quick:
         return run_quick_digits(kept, options.cores)
+    if options.part in (None, "probabilities") and not options.line:
+        run_probabilities(kept, methods, options.cores)
     if options.part in (None, "digits") or options.line:
         run_digits(kept, [options.line] if options.line else list(LADDER), options.cores)
     PAGE.write_text(page(kept), encoding="utf-8")
