@@ -356,6 +356,18 @@ def test_targets_are_numbers_or_names_of_classes(tmp_path):
         read(path, "name", ["a"], task="regression")
 
 
+def test_dates_are_no_target_unless_it_is_said(tmp_path):
+    days = [f"2024-01-{day:02d}" for day in range(1, 21)]
+    path = write(tmp_path / "t.csv", "a,when\n" + "".join(f"{k},{day}\n" for k, day in enumerate(days)))
+    with pytest.raises(
+        DataError, match=r"line 2.*holds dates, which are no target; found '2024-01-01'.*Write days as num"
+    ):
+        read(path, "when")
+    assert read(path, "when", task="classification").y.tolist() == days
+    few = write(tmp_path / "f.csv", "a,when\n" + "".join(f"{k},{days[k % 3]}\n" for k in range(20)))
+    assert sorted(set(read(few, "when").y)) == days[:3]
+
+
 def test_column_called_path_may_hold_numbers(tmp_path):
     examples = read(write(tmp_path / "t.csv", "path,image,y\n1,2,3\n4,5,6\n"), "y")
     assert examples.features == ["path", "image"]

@@ -242,6 +242,11 @@ def is_number(cell: str) -> bool:
     return cell.isascii() and "_" not in cell  # Python would take 1_000 and the digits of other scripts
 
 
+def is_date(cell: str) -> bool:
+    """Whether text is a date in ISO's form."""
+    return not is_number(cell) and _day(cell) is not None
+
+
 def is_missing(value: Any) -> bool:
     """Whether a value, or a word for it, says that nothing is known."""
     if value is None or (isinstance(value, str) and value.strip().lower() in MISSING):
