@@ -580,6 +580,18 @@ def test_no_answer_is_surer_than_the_rows_make_it(rng, tmp_path):
         np.testing.assert_array_equal(chainrule.load(tmp_path / "m.chain").predict_proba(np.r_[X, 100 * X]), P)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_column_that_is_answered_worse_than_by_a_constant_is_one():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 3))
+    Y = np.stack([np.sin(2 * X[:, 0]) * X[:, 1], rng.normal(size=200)], axis=1)
+    model = Regressor(random_state=0, n_threads=2, ensemble=2, max_iter=60, hidden_layer_sizes=(64,)).fit(X, Y)
+    Z = model.predict(X)
+    assert np.ptp(Z[:, 1]) == 0
+    assert Z[0, 1] == pytest.approx(Y[:, 1].mean(), abs=1e-6)
+    assert np.corrcoef(Z[:, 0], Y[:, 0])[0, 1] > 0.85
+
+
 def test_a_column_of_which_nothing_is_learned_is_said(rng):
     """Where there are several, the others' gain does not hide it."""
     X = rng.normal(size=(200, 3))

@@ -125,6 +125,7 @@ class Learner:
         self.idle: list[tuple[Recipe, Network]] = []
         self.in_vain: set[Recipe] = set()  # whose second try was no better
         self.warnings: list[str] = []  # what is to be said of what was learned
+        self.unlearned: list[int] = []  # outputs, of several, that are worse than a constant
         self.constant = np.inf  # the loss of a constant answer
         self.ahead: list[Recipe] = []  # costly ones that in a short training were better than those of mini-batches
 
@@ -344,10 +345,20 @@ class Learner:
         """Return networks that answer a constant."""
         trial = Trial(Recipe("", (), "identity", bend=bend), folds)
         for answers in self.constants(folds):
-            z = answers[:1] if self.bends is None or not bend else self.bends.apply(answers[:1])
-            network = self.problem.flat(z[0], self.width)
+            network = self.problem.flat(self.as_taught(answers[:1], bend)[0], self.width)
             trial.made.append(Made(network, History(), [Check(0, network.parameters.copy(), answers)]))
         return trial
+
+    def as_taught(self, answers: Doubles, bend: str) -> Doubles:
+        """Return answers as a network of a recipe gives them: bent where it is."""
+        return answers if self.bends is None or not bend else self.bends.apply(answers)
+
+    def flatten(self, trials: list[Trial]) -> None:
+        """Let the outputs that are worse than a constant be one: that of the rows which each network learned from."""
+        outputs = [column for column in self.unlearned if self.problem.loss != "gaussian"]
+        for trial in trials if outputs else ():
+            for network, z in zip(trial.networks, self.constants(trial.folds), strict=True):
+                self.problem.flatten(network, self.as_taught(z[:1], trial.recipe.bend)[0], outputs)
 
     def look_for_idle(self, networks: list[Network]) -> None:
         """Say what there is against networks that were idle when their training ended: at the best time they may not be."""
@@ -461,15 +472,20 @@ class Learner:
                     f"column {column} of y is known in {known} of {len(labels)} rows: too few to learn it from, or to judge "
                     f"what is answered. Get more of them, or leave the column out"
                 )
-                break
+                continue
             if learned(own, bar, known) or unvaried(labels):
+                continue
+            if column is not None and own > bar:
+                self.unlearned.append(column)
+            if self.warnings:
                 continue
             what = "y depends" if column is None else f"column {column} of y, of which {known} rows are known, depends"
             self.warnings.append(
                 f"no network found in X what {what} on: on rows not learned from the mean loss is {own:.4g}, that of a "
                 f"constant answer {bar:.4g}. {self.unsettle(self.look_at_rows())}"
             )
-            break
+            if column is None:
+                break
         if self.warnings:
             return
         if loss - linear > CLEARLY * abs(constant):
@@ -607,6 +623,7 @@ def learn(learner: Learner, parts: int | None, classes: Array | None, bent: bool
         trials[-1].settle(learner.loss_of)
         choice = choose_shares(trials, learner.loss_of, learner.problem.pool)
     learner.compare(choice, linear)
+    learner.flatten([trial for trial in trials if trial.share])
     learner.look_for_idle([network for trial in trials if trial.share for network in trial.networks])
     k = 2 if choice.pool.output == "sigmoid" else learner.labels.shape[1]
     return trials, replace(choice.pool, doubt=k / (len(learner.labels) + k))

@@ -138,10 +138,15 @@ class Problem:
         """Return a network whose outputs are z (k,), as a pool takes them, whatever enters."""
         network = Network([inputs, z.size], output=self.output, dtype=self.dtype, engine=self.engine)
         network.parameters = np.zeros(len(network.parameters))
+        self.flatten(network, z, list(range(z.size)))
+        return network
+
+    def flatten(self, network: Network, z: npt.NDArray[np.float64], outputs: list[int]) -> None:
+        """Let some outputs of a network be those of z (k,), as a pool takes them, whatever enters."""
         if not self.pool.output:
             z = self.before_output(np.clip(z, SMALL, 1 - SMALL) if self.output == "sigmoid" else z)
-        network.layers[-1].bias[:] = z
-        return network
+        network.layers[-1].weights[outputs] = 0
+        network.layers[-1].bias[outputs] = z[outputs]
 
     def begin(self, network: Network, labels: Floats) -> None:
         """Let a network begin with the mean of the labels as its answer: what is rare is then rare from the first step on."""
