@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from chainrule import tables
 from chainrule.data import Array, DataError
 from chainrule.tables import MEND, Place, is_date, is_missing, is_number, read_items
 
 FINITE = "finite number"  # the kind of a column whose values must all be known
-FEW_DATES = 12  # that may be names of classes
 CLASSES = ("none", "-", "?")  # words for a missing value that may as well name a class
 
 
@@ -126,7 +126,7 @@ def targets(place: Place, cells: list[str], task: str, images: bool) -> Array:
     gone = next((row for row, cell in enumerate(cells) if is_missing(cell) and cell.lower() not in CLASSES), None)
     if gone is not None:
         raise place.error(gone, "the label is missing", _shown(cells[gone]), "Fill it in, or leave the row out")
-    if task == "auto" and len(set(cells)) > FEW_DATES and all(map(is_date, cells)):
+    if task == "auto" and len(set(cells)) > tables.CLASSES and all(map(is_date, cells)):
         remedy = "Write days as numbers, or add --task classification if each is a class"
         raise place.error(0, "holds dates, which are no target", _shown(cells[0]), remedy)
     if task == "classification" or (task == "auto" and text):

@@ -1,4 +1,4 @@
-"""Cosine, exponential and logarithm of float64, made of + − × ÷ alone: equal bits on every machine.
+"""Cosine, exponential, logarithm and sums of float64, made of + − × ÷ alone: equal bits on every machine.
 
 NumPy's own differ in the last digit from processor to processor. What a network is given, what it learns, and what it
 answers is computed with these, or by the engine.
@@ -52,3 +52,8 @@ def logarithm(x: npt.ArrayLike) -> Array:
         s = (m - 1) / (m + 1)
     y = k * LN2_HIGH + (k * LN2_LOW + s * _series(s * s, ARTANH))
     return np.where(x > 0, np.where(np.isinf(x), x, y), np.where(x == 0, -np.inf, np.nan))
+
+
+def total(values: Array) -> Array:
+    """Return the sum of the rows, one after the other: NumPy's own sums depend on the processor."""
+    return np.asarray(values.cumsum(axis=0)[-1])

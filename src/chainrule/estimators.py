@@ -49,7 +49,7 @@ from chainrule.network import Floats, Network
 from chainrule.optimizers import FULL_BATCH, LEAST_SQUARES, SECOND_ORDER, SOLVERS, check_alone, check_dropout
 from chainrule.recipes import Problem, spread_biases
 from chainrule.schedules import SCHEDULES, check_schedule
-from chainrule.tables import is_missing, read_table
+from chainrule.tables import is_frame, is_missing, read_table
 from chainrule.targets import BENDS, Bends
 from chainrule.training import History, Progress, train
 from chainrule.trials import Trial
@@ -91,7 +91,7 @@ def check_form(X: Any, name: str) -> None:
         found, remedy = f"a {type(X).__name__}", "Call its collect() first"
     if found:
         raise TypeError(f"{name} must be an array or a frame, a row for each example; found {found}. {remedy}")
-    if hasattr(X, "columns") and not isinstance(X, np.ndarray):
+    if is_frame(X):
         labels = list(X.columns)
         if len(set(labels)) < len(labels):
             twice = next(label for k, label in enumerate(labels) if label in labels[:k])
@@ -215,8 +215,8 @@ class _Network(BaseEstimator):  # type: ignore[misc]
     ensemble : int, default "auto"
         How many networks of each kind auto trains: into so many parts the rows are divided.
     time_limit : float, optional
-        Seconds after which nothing more is begun; what is under way ends with its epoch, and of auto
-        one network is trained in any case. Without it what is learned does not depend on the machine.
+        Seconds after which nothing more is begun; what is under way ends with its epoch, and of auto one network is trained
+        in any case. Without it what is learned does not depend on the machine.
     standardize : bool, default True
         Scale each column of numbers, and of the Regressor's y, inside: to mean 0 and deviation 1, by auto robustly; y only
         where output is identity.
@@ -551,7 +551,7 @@ class _Network(BaseEstimator):  # type: ignore[misc]
         check_form(X, name)
         if isinstance(X, np.ndarray) and X.ndim in (3, 4) and X.dtype.kind in "uif":  # images
             X = X.reshape(len(X), -1)
-        if hasattr(X, "columns") and not isinstance(X, np.ndarray):
+        if is_frame(X):
             with _named(name):
                 validate_data(self, X, reset=reset, skip_check_array=True)
             if not len(X) or not len(X.columns):

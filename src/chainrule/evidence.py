@@ -15,6 +15,7 @@ from types import ModuleType
 import numpy as np
 import numpy.typing as npt
 
+from chainrule.elementary import total
 from chainrule.functions import Objective
 from chainrule.network import Floats
 
@@ -86,11 +87,6 @@ def group_parameters(sizes: Sequence[int], inputs: Sequence[int] | None = None) 
         weights = np.tile(of_input, n_out) if k == 0 else np.full(n_in * n_out, first)
         each += [weights, np.full(n_out, int(weights.max()) + 1)]
     return np.concatenate(each)
-
-
-def total(values: Array) -> Array:
-    """Sum of the rows, one after the other: NumPy's own sums depend on the processor."""
-    return np.asarray(values.cumsum(axis=0)[-1])
 
 
 @dataclass
@@ -172,14 +168,13 @@ class LeastSquares:
     def _step(self, matrix: Array, squares: Array, decay: Array, beta: Array) -> Array | None:
         """One step (88, 103) that lowers F, with more damping where it must: the sums of squares after it, or None."""
         here, before = self.parameters.copy(), self._height(squares, decay, beta)
-        z: Array | None = None
+        z = self._answers(here)
         slope = np.ascontiguousarray(matrix[: len(here), len(here)]) + decay * here  # (87)
         scale = float(total(beta)) / len(beta)
         while self.damping < MOST:
             factor = self.engine.factor(matrix, decay + self.damping * scale)
             if factor is not None:
                 step = self.engine.solve(factor, slope)
-                z = self._answers(here) if z is None else z
                 bend = self.engine.solve(factor, self._curvature(here, step, z, beta))  # (102)
                 if total(bend**2) <= BENT**2 * total(step**2):
                     step += bend  # (103)

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule.data import NORMAL, Array, DataError, Floats, Indices, Scale
-from chainrule.elementary import cosine, logarithm
+from chainrule.elementary import cosine, logarithm, total
 
 Doubles = npt.NDArray[np.float64]
 
@@ -311,9 +311,6 @@ def _jumps(x: Doubles, label: Floats) -> bool:
     if k <= FEW_CLASSES // 2 or len(y) <= k:
         return False
 
-    def total(of: Doubles) -> float:
-        return float(of.cumsum()[-1])
-
     mean = np.bincount(place, y) / count
     scatter = total((y - mean[place]) ** 2) / (len(y) - k)
     before = (values[2:] - values[1:-1]) / (values[2:] - values[:-2])
@@ -322,7 +319,7 @@ def _jumps(x: Doubles, label: Floats) -> bool:
     noise = scatter * (1 / count[1:-1] + before**2 / count[:-2] + after**2 / count[2:])
     rough = total((jump - noise) / (1 + before**2 + after**2)) / (k - 2)
     between = total((mean - total(mean) / k) ** 2) / (k - 1) - scatter * total(1 / count) / k
-    return rough > ROUGH * between and total(jump) > (1 + SURE * math.sqrt(2 / k)) * total(noise)
+    return bool(rough > ROUGH * between and total(jump) > (1 + SURE * math.sqrt(2 / k)) * total(noise))
 
 
 def _cosine(turns: Doubles) -> Doubles:

@@ -45,7 +45,7 @@ SOME, EACH = 2000, 5  # rows, and rows a parameter, of the first two thirds of a
 OF_CLASSES = 0.3  # of the epochs of a regression
 DETERMINED = 0.8  # parameters a label that a bayesian network may have
 PARTS, FEWER = 8, 4  # into which rows are divided; where there are many rows, or a bayesian training is dear
-COSTLY, DEAR = 3.3e10, 1.3e11  # multiply-adds of one that is given up sooner, and of one that does
+COSTLY, DEAR = 3.3e10, 1.3e11  # multiply-adds of one that is given up sooner, and of one that is dear
 COST, STRAIGHT = 7e11, 3e10  # multiply-adds of a bayesian training at the most, and of one of a linear model
 PICTURES = 2.2e12  # weights times the images that they see in a training: 3,500,000 of digits
 TRIED, TRIED_SEEN = 4000, 64_000  # images of a trial of distortions, and how many it sees
@@ -275,11 +275,12 @@ def by_batches(rows: int, inputs: Inputs | None, problem: Problem, fixed: dict[s
         fewer = math.ceil(OF_CLASSES * epochs)
         plain = replace(plain, epochs=fewer, weight_decay=1.0, label_smoothing=0.02)
     forms = [PLAIN]
-    if inputs is not None and inputs.width(Form(BINS)) * (fixed.get("hidden") or hidden)[0] <= BINNED:
-        forms.append(Form(BINS))
     if inputs is not None and not problem.monotone and not {"hidden", "activation", "dropout"} & set(fixed):
-        fits = [form for form in EMBEDDINGS if inputs.width(form) * form.embedding * len(inputs.used) <= EMBEDDED]
-        forms = fits[:1] or [PLAIN]
+        units = len(inputs.used)
+        fits = (form for form in EMBEDDINGS if inputs.width(form) * form.embedding * units <= EMBEDDED)
+        forms = [next(fits, PLAIN)]
+    elif inputs is not None and inputs.width(Form(BINS)) * (fixed.get("hidden") or hidden)[0] <= BINNED:
+        forms.append(Form(BINS))
     recipes = [replace(plain, form=form) for form in forms]
     return [replace(recipe, **fixed) for recipe in [*recipes, *([gentle(plain, epochs)] if classes else [])]]
 

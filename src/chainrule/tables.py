@@ -83,7 +83,7 @@ def read_table(X: Any, name: str, columns: Sequence[Column] | None = None) -> tu
     DataError
         Where a column is of mixed kinds, infinite, or not of the kind it was; with its name and the row.
     """
-    names = [str(label) for label in X.columns] if _is_frame(X) else []
+    names = [str(label) for label in X.columns] if is_frame(X) else []
     if names and columns is not None:
         _check_names(names, [column.name for column in columns], name)
     array = None if names else _as_array(X, name)
@@ -131,7 +131,8 @@ def _check_truth(numbers: Doubles, place: Place) -> None:
         raise place.error(row, _as_learned("boolean"), f"{numbers[row]:g}", MEND)
 
 
-def _is_frame(X: Any) -> bool:
+def is_frame(X: Any) -> bool:
+    """Whether X has named columns, as a frame of pandas or polars."""
     return hasattr(X, "columns") and hasattr(X, "__getitem__") and not isinstance(X, np.ndarray)
 
 
