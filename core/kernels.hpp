@@ -124,13 +124,12 @@ struct Kernels {
   void (*backward)(const Layer& layer, const T* packed, const T* dP, int64_t rows, Range lines, Activation below,
                    const T* Y, const T* slope, T* scratch, T* D);
   // (34, 35, 40) ∂ε/∂W = Σ ∂ε/∂p ⊗ a, ∂ε/∂b = Σ ∂ε/∂p over the rows, and with it the rule's step (41..46, 62..64) on W,
-  // of some inputs, and b, which goes with the first input; with Step::gradient the sums are added to m.gradient.
+  // of some inputs, and b, which goes with the first input; with Step::gradient the sums are added to m.gradient. (99) From
+  // one column's inputs to another's units there is none.
   void (*update)(const Layer& layer, const Parameters<T>& m, const T* A, const T* dP, int64_t rows, Range inputs,
                  Range lines, const Rule<T>& rule, const Ahead& ahead);
   // the rule's step from the sums in m.gradient, which become 0
   void (*apply)(const Layer& layer, const Parameters<T>& m, Range inputs, Range lines, const Rule<T>& rule);
-  // (99) the gradient of an embedding's weights from one column's inputs to another's units becomes 0
-  void (*separate)(const Layer& layer, T* gradient, Range lines);
   // (65) |∂ε/∂(W, b)|² of each unit of the lines
   void (*squares)(const Layer& layer, const T* gradient, Range lines, T* of_unit);
   // (66) the weights of each unit of the lines, where they are longer than `most`, become that long

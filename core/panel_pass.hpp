@@ -35,7 +35,7 @@ class PanelPass {
         seats_(threads) {
     const auto& layers = net.layers;
     const Layer& last = layers.back();
-    const bool summed = clips_ || doubles() || rows > CHUNK || settings.step == Step::gradient || layers[0].starts;
+    const bool summed = clips_ || doubles() || rows > CHUNK || settings.step == Step::gradient;
     m_ = {packed(theta), packed(state.velocity), packed(state.square),
           summed ? memory_.take<T>(net.packed_size) : nullptr};
     rows = std::min(rows, CHUNK);
@@ -261,15 +261,8 @@ class PanelPass {
         const bool read = (l < shared_ && !by_inputs_[l]) || l > 1;
         if (read && !meeting.meet(seat.t, seat.meetings, 4. * rows * layer.in * layer.out)) return false;
       }
-      Rule<T> now = rule;
-      if (layer.starts) now.step = Step::gradient;
-      kernels_.update(layer, parameters_of(seat, l), values[l], delta, rows, seat.inputs[l], seat.lines[l], now,
+      kernels_.update(layer, parameters_of(seat, l), values[l], delta, rows, seat.inputs[l], seat.lines[l], rule,
                       {&data_.x, l == 0 ? next : Batch{}});
-      if (layer.starts) {
-        kernels_.separate(layer, m_.gradient, seat.lines[l]);
-        if (rule.step != Step::gradient)
-          kernels_.apply(layer, parameters_of(seat, l), seat.inputs[l], seat.lines[l], rule);
-      }
     }
     if (doubles() && !displaced) {  // ∂ε/∂x, by all together
       meeting.barrier.wait(seat.t);

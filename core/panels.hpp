@@ -39,9 +39,9 @@ CHAINRULE_INLINE void product_tile(const Product<T>& c, int64_t row) {
       const T* start = c.bias ? c.bias : P + v / PANEL * c.rows * W + m * W - v / PANEL * W;
       sum[m][v] = load(start + v * L);
     }
-  for (int64_t k = c.begin; k < c.end; k += W) {
-    const T* a = c.A + (k * c.rows + row * W);
-    int64_t count = least(W, c.end - k);
+  for (int64_t k = c.begin, count; k < c.end; k += count) {
+    const T* a = c.A + (k / W * W * c.rows + row * W + k % W);
+    count = least(W - k % W, c.end - k);
 #pragma GCC unroll 4
     for (int64_t j = 0; j < count; j++, w += W) {
       Vec<T> weight[V];
@@ -135,14 +135,18 @@ void forward_narrow(const Layer& layer, const T* packed, const T* A, int64_t row
   }
 }
 
-// The inputs that lead to a panel's units, of those asked for: of an embedding those of the units' columns, from a whole
-// panel of inputs on.
-template <class T>
-CHAINRULE_INLINE Range inputs_of(const Layer& layer, int64_t panel, Range inputs) {
-  constexpr int W = WIDTH<T>;
-  if (!layer.starts) return inputs;
-  const int64_t first = panel * W / layer.each, last = (least((panel + 1) * W, layer.out) - 1) / layer.each;
-  return {layer.starts[first] / W * W, layer.starts[last + 1]};
+// f(panel, from, to, inputs) as each_panel, with the inputs that lead there, of those asked for; of an embedding (99) a vector
+// of units at a time, whose columns' inputs are fewer than a panel's.
+template <class T, class F>
+CHAINRULE_INLINE void each_part(const Layer& layer, Range vectors, Range inputs, const F& f) {
+  constexpr int L = LANES<T>;
+  if (!layer.starts)
+    return each_panel(vectors,
+                      [&](int64_t panel, int64_t from, int64_t to) INLINE_LAMBDA { f(panel, from, to, inputs); });
+  for (int64_t v = vectors.begin; v < vectors.end; v++) {
+    const int64_t first = v * L / layer.each, last = (least((v + 1) * L, layer.out) - 1) / layer.each;
+    f(v / PANEL, v % PANEL, v % PANEL + 1, Range{layer.starts[first], layer.starts[last + 1]});
+  }
 }
 
 template <class T>
@@ -167,8 +171,8 @@ void forward(const Layer& layer, const T* packed, const T* A, int64_t rows, Rang
   };
   if (!layer.starts) multiply({0, layer.in}, mine);
   else
-    each_panel(mine, [&](int64_t panel, int64_t from, int64_t to) {
-      multiply(inputs_of<T>(layer, panel, {0, layer.in}), {panel * PANEL + from, panel * PANEL + to});
+    each_part<T>(layer, mine, {}, [&](int64_t panel, int64_t from, int64_t to, Range inputs) {
+      multiply(inputs, {panel * PANEL + from, panel * PANEL + to});
     });
   activate_panels(act, rows, mine, Y, slope);
 }
@@ -345,11 +349,29 @@ void backward(const Layer& layer, const T* packed, const T* dP, int64_t rows, Ra
 // A layer of more bytes is not in the second-level cache when its step comes: what a tile will change is fetched beforehand.
 constexpr int64_t FAR = 512 * 1024;
 
+// Of an embedding (99), the sums g of one input and a vector of units: what is another column's becomes 0. Inputs ascend.
+template <class T>
+struct Separator {
+  const int64_t* starts;
+  Bits<T> columns;  // of the units
+  int64_t column = 0;
+
+  Separator(const Layer& layer, int64_t unit) : starts(layer.starts) {
+    for (int i = 0; i < LANES<T> && starts; i++) columns[i] = (unit + i) / layer.each;
+  }
+  void separate(int64_t input, T* g) {
+    while (input >= starts[column + 1]) column++;
+    const Bits<T> own = columns == Bits<T>{} + decltype(columns[0] + 0)(column);
+    store<T>(g, (Vec<T>)(own & (Bits<T>)load(g)));
+  }
+};
+
 // M inputs x V vectors of outputs: Σ_row A[row][input] D[row][lane], then the step; A and D at the tile's first number.
-// PLAIN, (41) without decay, is done in the registers; for the other rules the sums go through a small buffer.
+// PLAIN, (41) without decay, is done in the registers; for the other rules the sums go through a small buffer. Of an
+// embedding V is 1; the tile's first input is k.
 template <int M, int V, bool PLAIN, class T>
 CHAINRULE_INLINE void update_tile(const T* A, const T* D, int64_t rows, const Rule<T>& rule, const Parameters<T>& m,
-                                  int64_t at, bool far) {
+                                  int64_t at, bool far, Separator<T>& separator, int64_t k) {
   constexpr int L = LANES<T>, W = WIDTH<T>;
   if (far) {
     const T* const parts[] = {m.theta, m.velocity, m.square};
@@ -368,18 +390,23 @@ CHAINRULE_INLINE void update_tile(const T* A, const T* D, int64_t rows, const Ru
     T g[M * V * L];
     EACH (i, M)
       EACH (v, V) store<T>(g + (i * V + v) * L, sum[i][v]);
+    if (V == 1 && separator.starts)
+      for (int i = 0; i < M; i++) separator.separate(k + i, g + i * L);
     steps(rule, true, m, at, M, V * L, W, g, V * L);
   }
 }
 template <int V, bool PLAIN, class T>
 CHAINRULE_INLINE void update_panel(const Layer& layer, const T* A, const T* D, int64_t rows, const Rule<T>& rule,
-                                   const Parameters<T>& m, int64_t at, Range inputs, bool fetches, const Ahead& ahead) {
+                                   const Parameters<T>& m, int64_t at, Range inputs, bool fetches, const Ahead& ahead,
+                                   Separator<T> separator) {
   constexpr int W = WIDTH<T>;
-  const bool far = layer.in * layer.out * int64_t(sizeof(T)) > FAR;
-  for (int64_t k = inputs.begin; k < inputs.end; k += W) {
-    if (fetches) fetch(*ahead.x, ahead.batch, k, W);  // here, a panel's columns at a time, it costs nothing
-    cover<PANEL * ROWS / V>(least(W, inputs.end - k), [&]<int M>(int64_t i) INLINE_LAMBDA {
-      update_tile<M, V, PLAIN>(A + k * rows + i, D, rows, rule, m, at + (k + i) * W, far);
+  const bool far = layer.weights() * int64_t(sizeof(T)) > FAR;
+  for (int64_t k = inputs.begin, count; k < inputs.end; k += count) {
+    count = least(W - k % W, inputs.end - k);
+    if (fetches) fetch(*ahead.x, ahead.batch, k, count);  // here, a panel's columns at a time, it costs nothing
+    cover<PANEL * ROWS / V>(count, [&]<int M>(int64_t i) INLINE_LAMBDA {
+      const T* a = A + k / W * W * rows + k % W + i;
+      update_tile<M, V, PLAIN>(a, D, rows, rule, m, at + (k + i) * W, far, separator, k + i);
     });
   }
 }
@@ -440,17 +467,17 @@ void update(const Layer& layer, const Parameters<T>& m, const T* A, const T* dP,
     if (fetches) fetch(*ahead.x, ahead.batch, 0, layer.in);
     return update_narrow(layer, m, A, dP, rows, rule);
   }
-  const bool plain = rule.step == Step::descent && rule.decay == 0 && rule.shrink == 0;
-  each_panel(vectors, [&](int64_t panel, int64_t from, int64_t to) {
+  const bool plain = rule.step == Step::descent && rule.decay == 0 && rule.shrink == 0 && !layer.starts;
+  each_part<T>(layer, vectors, inputs, [&](int64_t panel, int64_t from, int64_t to, Range some) {
     const T* D = dP + panel * rows * W + from * L;
     const int64_t weights = layer.packed + panel * layer.in * W + from * L, n = (to - from) * L;
-    const Range some = inputs_of<T>(layer, panel, inputs);
+    const Separator<T> separator(layer, panel * W + from * L);
     if (to - from == 1)
-      plain ? update_panel<1, true>(layer, A, D, rows, rule, m, weights, some, fetches, ahead)
-            : update_panel<1, false>(layer, A, D, rows, rule, m, weights, some, fetches, ahead);
+      plain ? update_panel<1, true>(layer, A, D, rows, rule, m, weights, some, fetches, ahead, separator)
+            : update_panel<1, false>(layer, A, D, rows, rule, m, weights, some, fetches, ahead, separator);
     else
-      plain ? update_panel<2, true>(layer, A, D, rows, rule, m, weights, some, fetches, ahead)
-            : update_panel<2, false>(layer, A, D, rows, rule, m, weights, some, fetches, ahead);
+      plain ? update_panel<2, true>(layer, A, D, rows, rule, m, weights, some, fetches, ahead, separator)
+            : update_panel<2, false>(layer, A, D, rows, rule, m, weights, some, fetches, ahead, separator);
     fetches = fetches && layer.starts;  // once is enough
     if (inputs.begin > 0) return;
     T g[W];
@@ -473,8 +500,7 @@ CHAINRULE_INLINE void each_run(const Layer& layer, Range inputs, Range lines, co
     f(true, layer.packed, layer.out * panels<T>(layer.in), W);
     return f(false, layer.bias, 1, W);
   }
-  each_panel(vectors, [&](int64_t panel, int64_t from, int64_t to) INLINE_LAMBDA {
-    const Range some = inputs_of<T>(layer, panel, inputs);
+  each_part<T>(layer, vectors, inputs, [&](int64_t panel, int64_t from, int64_t to, Range some) INLINE_LAMBDA {
     f(true, layer.packed + (panel * layer.in + some.begin) * W + from * L, some.end - some.begin, (to - from) * L);
     if (inputs.begin == 0) f(false, layer.bias + panel * W + from * L, 1, (to - from) * L);
   });
@@ -487,28 +513,6 @@ void apply(const Layer& layer, const Parameters<T>& m, Range inputs, Range lines
     steps(rule, weights, m, at, rows, n, W, m.gradient + at, W);
     for (int64_t row = 0; row < rows; row++)
       for (int64_t i = 0; i < n; i++) m.gradient[at + row * W + i] = 0;
-  });
-}
-
-// ---- (99): embeddings ----------------------------------------------------------------------------------------------------
-
-template <class T>
-void separate(const Layer& layer, T* gradient, Range lines) {
-  constexpr int L = LANES<T>, W = WIDTH<T>;
-  each_panel(vectors_of<T>(lines, layer.out), [&](int64_t panel, int64_t from, int64_t to) {
-    const Range some = inputs_of<T>(layer, panel, {0, layer.in});
-    for (int64_t v = from; v < to; v++) {
-      const int64_t unit = panel * W + v * L;
-      Bits<T> column;  // of each unit
-      for (int i = 0; i < L; i++) column[i] = (unit + i) / layer.each;
-      int64_t c = 0;
-      for (int64_t k = some.begin; k < some.end; k++) {
-        while (k >= layer.starts[c + 1]) c++;
-        T* g = gradient + layer.packed + (panel * layer.in + k) * W + v * L;
-        const Bits<T> own = column == Bits<T>{} + decltype(column[0] + 0)(c);
-        store<T>(g, (Vec<T>)(own & (Bits<T>)load(g)));
-      }
-    }
   });
 }
 
