@@ -135,17 +135,22 @@ def test_equal_bits_on_any_number_of_threads(threads):
 
 
 def test_jobs_are_taken_so_that_no_core_waits():
-    """Of the bayesian ones one at once, unless nothing else is left; what is ahead only while others run."""
+    """Of the bayesian ones one at once, unless nothing else is left; what is ahead while others run, one more after."""
     fold = Fold(np.arange(2), np.arange(2, 4))
     heard, large = Recipe("bayesian", (5,), "tanh"), Recipe("adamw", (64,), "silu")
     jobs = [(large, fold, 0), (heard, fold, 0), (heard, fold, 1)]
-    queue = Queue(list(jobs), [(large, fold, 1), (large, fold, 2)], 1)
-    taken = [queue.take() for _ in range(4)]
-    assert taken == [jobs[1], jobs[0], jobs[2], (large, fold, 1)]
+    ahead = [(large, fold, k) for k in (1, 2, 3)]
+    queue = Queue(list(jobs), list(ahead), 1)
+    taken = [queue.take(None) for _ in range(4)]
+    assert taken == [jobs[1], jobs[0], jobs[2], ahead[0]]
     for job in jobs:
         queue.finish(job)
-    assert queue.take() is None
-    assert queue.ahead == [(large, fold, 2)]
+    assert queue.take(jobs[2]) == ahead[1]  # else its core would wait for the other
+    queue.finish(ahead[0])
+    assert queue.take(ahead[0]) is None
+    queue.finish(ahead[1])
+    assert queue.take(jobs[2]) is None
+    assert queue.ahead == ahead[2:]
 
 
 @pytest.mark.parametrize(("best", "asked"), [((5,), 4), ((10,), 4), ((20,), 6), ((8, 8), 6)])
@@ -163,13 +168,34 @@ def test_the_widest_are_tried_where_wider_is_better(best, asked, monkeypatch):
     labels = np.zeros((20, 1))
     learner = Learner(Problem("half_squared_error", "identity", 1, {}), None, labels, labels, None, 0, 1)
     fold, ways = Fold(np.arange(10), np.arange(10, 20)), [[Recipe("bayesian", hidden, "tanh") for hidden in WIDTHS]]
-    (chosen,) = learner.choose_widths(ways, fold, [Recipe("adamw", (64,), "silu")])
+    (chosen,) = learner.choose_widths(ways, fold, [[Recipe("adamw", (64,), "silu")]])
     assert len(set(tried)) == asked
     assert len(tried) == 2 * asked
     assert [recipe.hidden for recipe in chosen] == (
-        [(40,), best] if asked == 6 else [best, *{(5,): [(10,)], (10,): [(20,)]}[best]]
+        [(64,), (40,), best] if asked == 6 else [(64,), best, *{(5,): [(10,)], (10,): [(20,)]}[best]]
     )
     assert {number for _, number in learner.known} == {0}
+
+
+@pytest.mark.parametrize(
+    ("bent", "left"), [(1.0, ["", "log"]), (1.4, ["", "log"]), (1.5, [""]), (0.7, ["log"]), (np.nan, [""])]
+)
+def test_a_way_that_is_far_worse_after_short_trainings_is_left(bent, left, monkeypatch):
+    """The loss is half the square of the answer, 1 where labels are as they are."""
+
+    def all_of(self, jobs, ahead=()):
+        heard = Evidence(0.0, 1.0, np.ones(1), np.ones(1))
+        answers = [np.full((10, 1), bent if recipe.bend else 1.0) for recipe, _, _ in jobs]
+        return [Made(Network([1, 1]), History(evidence=heard), [Check(1, np.zeros(2), z)]) for z in answers]
+
+    monkeypatch.setattr(Learner, "all_of", all_of)
+    labels = np.zeros((20, 1))
+    learner = Learner(Problem("half_squared_error", "identity", 1, {}), None, labels, labels, None, 0, 1)
+    heard = [[Recipe("bayesian", (n,), "tanh", bend=bend) for n in (5, 10)] for bend in ("", "log")]
+    large = [[Recipe("adamw", (64,), "silu", bend=bend)] for bend in ("", "log")]
+    ways = learner.choose_widths(heard, Fold(np.arange(10), np.arange(10, 20)), large)
+    assert [{recipe.bend for recipe in recipes} for recipes in ways] == [{bend} for bend in left]
+    assert all(len(recipes) == 3 for recipes in ways)
 
 
 @pytest.mark.parametrize(("costly", "error", "wanted"), [(True, 0.1, (10,)), (True, 3.0, (64,)), (False, 0.1, (64,))])
@@ -186,7 +212,7 @@ def test_what_is_trained_ahead(costly, error, wanted, monkeypatch):
     learner = Learner(Problem("half_squared_error", "identity", 1, {}), None, labels, labels, None, 0, 1)
     folds = [Fold(np.arange(10), np.arange(10, 20)), Fold(np.arange(10, 20), np.arange(10))]
     heard, large = Recipe("bayesian", (10,), "tanh", costly=costly), Recipe("adamw", (64,), "silu")
-    learner.choose_widths([[heard]], folds[0], [large])
+    learner.choose_widths([[heard]], folds[0], [[large]])
     (ahead,) = learner.likely([large, heard], folds)
     assert (ahead[0].hidden, ahead[2]) == (wanted, 1)
 

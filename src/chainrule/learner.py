@@ -52,6 +52,7 @@ Job = tuple[Recipe, Fold, int]  # and the number of the network
 
 # A recipe whose loss for the m rows of the first fold is above the least by over 0.1 + 2/√m of that is not tried on others.
 BEHIND, NOISE = 0.1, 2.0
+HOPELESS = 2.0  # times another's loss, that of a way after short trainings
 COPIES = 0.5  # of the rows
 LAYERS = {"hidden", "activation"}  # of a recipe
 INVERTIBLE = ("identity", "sigmoid", "softmax", "softplus", "exp")  # outputs that can be any constant
@@ -61,7 +62,7 @@ CHANCE = 4.0  # rows' losses that the best of several is lower by, where there i
 
 @dataclass
 class Queue:
-    """Jobs that several threads take from; those ahead only while others are still running.
+    """Jobs that several threads take from; those ahead only while others, or after one of these the last of them, still run.
 
     Of the bayesian ones so many run at once, unless nothing else is left: their steps are short, and in Python they wait for
     each other.
@@ -74,12 +75,13 @@ class Queue:
     early: list[Job] = field(default_factory=list)  # of those ahead, what was taken
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def take(self) -> Job | None:
-        """Return the next job, None where there is none."""
+    def take(self, last: Job | None) -> Job | None:
+        """Return the next job of a thread that has done the last one, None where there is none."""
         with self.lock:
             wanted = sum(recipe.bayesian for recipe, _, _ in self.running) < self.bayesians
             k = next((k for k, (recipe, _, _) in enumerate(self.jobs) if recipe.bayesian == wanted), 0)
-            waiting = self.jobs or (self.ahead if any(job not in self.early for job in self.running) else [])
+            needed = [job for job in [*self.running, last] if job not in self.early]
+            waiting = self.jobs or (self.ahead if self.running and needed else [])
             if not waiting:
                 return None
             job = waiting.pop(k)
@@ -248,7 +250,8 @@ class Learner:
         rest = sorted((job for job in jobs if job not in first), key=lambda job: not job[0].costly)
 
         def work(queue: Queue, threads: int) -> None:
-            while (job := queue.take()) is not None:
+            job = None
+            while (job := queue.take(job)) is not None:
                 trained[job] = run(job, threads)
                 queue.finish(job)
 
@@ -383,16 +386,19 @@ class Learner:
         large = [[*dict.fromkeys(replace(recipe, bend=bend) for recipe in batches)] for bend in bends]
         widths = [[replace(recipe, bend=bend) for recipe in heard] for bend in bends]
         if len(heard) > 1:
-            widths = self.choose_widths(widths, fold, [recipe for recipes in large for recipe in recipes])
-        ways = [[*recipes, *chosen] for recipes, chosen in zip(large, widths, strict=True)]
+            ways = self.choose_widths(widths, fold, large)
+        else:
+            ways = [[*recipes, *chosen] for recipes, chosen in zip(large, widths, strict=True)]
         return ways[0] if len(ways) == 1 else self.better_way(ways, folds)
 
-    def choose_widths(self, ways: list[list[Recipe]], fold: Fold, beside: list[Recipe]) -> list[list[Recipe]]:
-        """Return of each way the two bayesian recipes of the largest evidence for a fold's rows, after a short training.
+    def choose_widths(self, ways: list[list[Recipe]], fold: Fold, large: list[list[Recipe]]) -> list[list[Recipe]]:
+        """Return of each way its large recipes and the two bayesian ones of the largest evidence for a fold's rows.
 
-        The widest, which cost most, are tried where of the others one of the wider is best. The recipes beside, which come
-        next, are trained at the same time.
+        The evidence is that after a short training. The widest, which cost most, are tried where of the others one of the
+        wider is best. The large recipes, which come next, are trained at the same time; a way in which all answer far worse
+        than the best of another is left out.
         """
+        beside = [recipe for recipes in large for recipe in recipes]
         heard: dict[Recipe, float] = {}
         losses: dict[Recipe, float] = {}
 
@@ -416,7 +422,10 @@ class Learner:
         listen([recipe for recipes in rising for recipe in recipes if recipe.hidden in WIDER], [])
         best = min((losses[recipe] for recipe in beside if recipe in losses), default=np.inf)
         self.ahead = [r for recipes in ways for r in loudest(recipes)[:1] if r.costly and losses[short_of(r)] < best]
-        return [loudest(recipes)[:2] for recipes in ways]
+        short = [[*own, *map(short_of, recipes)] for own, recipes in zip(large, ways, strict=True)]
+        least = [min(losses.get(recipe, np.inf) for recipe in recipes) for recipes in short]
+        whole = [[*own, *loudest(recipes)[:2]] for own, recipes in zip(large, ways, strict=True)]
+        return [recipes for recipes, loss in zip(whole, least, strict=True) if not loss > HOPELESS * min(least)]
 
     def likely(self, recipes: list[Recipe], folds: list[Fold]) -> list[Job]:
         """Return what is likely to be trained after the first fold: one recipe on the others."""
