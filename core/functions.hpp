@@ -26,10 +26,12 @@ template <class T>
 struct Value {
   Vec<T> y, slope;
 };
-// y = σ(p) and σ′(p), without loss of digits wherever p lies; the compiler drops the one that is not used.
+// y = σ(p) and σ′(p), without loss of digits wherever p lies; the compiler drops the one that is not used. Only where those of a
+// silu or gelu are too faint to be learned by, on the far left, are they 0.
 template <Activation A, class T>
 CHAINRULE_INLINE Value<T> activation(Vec<T> p) {
   const Vec<T> zero = splat(T(0)), one = splat(T(1));
+  auto seen = [](Vec<T> x) INLINE_LAMBDA { return zero_below(Simd<T>::faint, x); };
   if constexpr (A == Activation::sigmoid) {  // (2, 3)
     Vec<T> e = exp<T>(-p), y = one / (one + e);
     return {y, e * y * y};
@@ -42,10 +44,10 @@ CHAINRULE_INLINE Value<T> activation(Vec<T> p) {
     return {softplus<T>(p), sigmoid<T>(p)};
   } else if constexpr (A == Activation::silu) {  // (51)
     Vec<T> e = exp<T>(-p), s = one / (one + e), y = p * s;
-    return {y, fma(y, e * s, s)};                // 1 − s = e s, without its loss of digits
+    return {seen(y), seen(fma(y, e * s, s))};    // 1 − s = e s, without its loss of digits
   } else if constexpr (A == Activation::gelu) {  // (52)
     Normal<T> n = normal<T>(p);
-    return {p * n.distribution, fma(p, n.density, n.distribution)};
+    return {seen(p * n.distribution), seen(fma(p, n.density, n.distribution))};
   } else if constexpr (A == Activation::exp) {  // (73)
     Vec<T> y = exp<T>(p);
     return {y, y};

@@ -34,6 +34,7 @@ struct Simd<float> {
   typedef uint32_t raw __attribute__((vector_size(CHAINRULE_VECTOR_BYTES), may_alias));
   static constexpr int mantissa = 23, bias = 127;
   static constexpr float round = 12582912.f;  // 1.5 * 2^23: adding it rounds to an integer, held in the low bits
+  static constexpr float normal = 0x1p-126f, faint = 0x1p-64f;
   static constexpr float exp_low = -87.f, exp_high = 88.f;
   static constexpr float ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;  // high: few bits, n * high is exact
 };
@@ -46,6 +47,7 @@ struct Simd<double> {
   typedef uint64_t raw __attribute__((vector_size(CHAINRULE_VECTOR_BYTES), may_alias));
   static constexpr int mantissa = 52, bias = 1023;
   static constexpr double round = 6755399441055744.;  // 1.5 * 2^52
+  static constexpr double normal = 0x1p-1022, faint = 0x1p-512;
   static constexpr double exp_low = -708., exp_high = 709.;
   static constexpr double ln2_high = 0x1.62e42fee00000p-1, ln2_low = 0x1.a39ef35793c76p-33;
 };
@@ -152,6 +154,13 @@ CHAINRULE_INLINE Vec<T> at_most(Vec<T> x, T high) {
 #else
   return x > splat(high) ? splat(high) : x;
 #endif
+}
+
+// x, but 0 where it is nearer to that than `least`. Below Simd<T>::normal a number is denormal, and each use of it may cost a
+// hundred cycles; below `faint` the product of two may be. A NaN survives.
+template <class T>
+CHAINRULE_INLINE Vec<T> zero_below(T least, Vec<T> x) {
+  return absolute<T>(x) < splat(least) ? Vec<T>{} : x;
 }
 
 template <class T, int N>

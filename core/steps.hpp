@@ -13,19 +13,21 @@ template <Step S, class T>
 CHAINRULE_INLINE void step_of(const Rule<T>& r, T decay, T shrink, const Parameters<T>& m, int64_t at, Vec<T> g) {
   const Vec<T> rate = splat(r.rate), zero = splat(T(0));
   Vec<T> theta = load(m.theta + at);
+  // What remembers a gradient that is 0 from now on, of an input that is, or a dead unit, would become denormal and stay so.
+  auto kept = [](Vec<T> x) INLINE_LAMBDA { return zero_below(Simd<T>::normal, x); };
   g = fma(splat(decay), theta, g);            // (40)
   theta = fma(splat(-shrink), theta, theta);  // (62)
   if constexpr (S == Step::descent) {         // (41)
     theta = fma(-rate, g, theta);
   } else if constexpr (S == Step::adam) {  // (44, 45, 46)
-    Vec<T> mean = fma(splat(r.beta1), load(m.velocity + at), splat(r.rest1) * g);
-    Vec<T> square = fma(splat(r.beta2), load(m.square + at), splat(r.rest2) * (g * g));
+    Vec<T> mean = kept(fma(splat(r.beta1), load(m.velocity + at), splat(r.rest1) * g));
+    Vec<T> square = kept(fma(splat(r.beta2), load(m.square + at), splat(r.rest2) * (g * g)));
     store<T>(m.velocity + at, mean);
     store<T>(m.square + at, square);
     Vec<T> root = square_root(square * splat(r.unbias2)) + splat(r.epsilon);
     theta = theta - rate * (mean * splat(r.unbias1)) / root;
   } else if constexpr (S == Step::rmsprop) {  // (63)
-    Vec<T> square = fma(splat(r.beta2), load(m.square + at), splat(r.rest2) * (g * g));
+    Vec<T> square = kept(fma(splat(r.beta2), load(m.square + at), splat(r.rest2) * (g * g)));
     store<T>(m.square + at, square);
     theta = theta - rate * g / (square_root(square) + splat(r.epsilon));
   } else if constexpr (S == Step::rprop) {  // (64); `velocity` holds the last gradient, `square` each parameter's step
@@ -38,7 +40,7 @@ CHAINRULE_INLINE void step_of(const Rule<T>& r, T decay, T shrink, const Paramet
     store<T>(m.square + at, length);
     theta = g > zero ? theta - length : g < zero ? theta + length : theta;
   } else {  // (42, 43)
-    Vec<T> push = -(rate * g), velocity = fma(splat(r.momentum), load(m.velocity + at), push);
+    Vec<T> push = -(rate * g), velocity = kept(fma(splat(r.momentum), load(m.velocity + at), push));
     store<T>(m.velocity + at, velocity);
     theta = theta + (S == Step::momentum ? velocity : fma(splat(r.momentum), velocity, push));
   }
