@@ -177,20 +177,25 @@ def test_the_widest_are_tried_where_wider_is_better(best, asked, monkeypatch):
     assert {number for _, number in learner.known} == {0}
 
 
+def learner_of_answers(monkeypatch, answer):
+    """A learner, of zeros, whose networks answer ten rows by answer(recipe), all of the same evidence."""
+
+    def all_of(self, jobs, ahead=()):
+        heard = Evidence(0.0, 1.0, np.ones(1), np.ones(1))
+        answers = [np.full((10, 1), answer(recipe)) for recipe, _, _ in jobs]
+        return [Made(Network([1, 1]), History(evidence=heard), [Check(1, np.zeros(2), z)]) for z in answers]
+
+    monkeypatch.setattr(Learner, "all_of", all_of)
+    labels = np.zeros((20, 1))
+    return Learner(Problem("half_squared_error", "identity", 1, {}), None, labels, labels, None, 0, 1)
+
+
 @pytest.mark.parametrize(
     ("bent", "left"), [(1.0, ["", "log"]), (1.4, ["", "log"]), (1.5, [""]), (0.7, ["log"]), (np.nan, [""])]
 )
 def test_a_way_that_is_far_worse_after_short_trainings_is_left(bent, left, monkeypatch):
     """The loss is half the square of the answer, 1 where labels are as they are."""
-
-    def all_of(self, jobs, ahead=()):
-        heard = Evidence(0.0, 1.0, np.ones(1), np.ones(1))
-        answers = [np.full((10, 1), bent if recipe.bend else 1.0) for recipe, _, _ in jobs]
-        return [Made(Network([1, 1]), History(evidence=heard), [Check(1, np.zeros(2), z)]) for z in answers]
-
-    monkeypatch.setattr(Learner, "all_of", all_of)
-    labels = np.zeros((20, 1))
-    learner = Learner(Problem("half_squared_error", "identity", 1, {}), None, labels, labels, None, 0, 1)
+    learner = learner_of_answers(monkeypatch, lambda recipe: bent if recipe.bend else 1.0)
     heard = [[Recipe("bayesian", (n,), "tanh", bend=bend) for n in (5, 10)] for bend in ("", "log")]
     large = [[Recipe("adamw", (64,), "silu", bend=bend)] for bend in ("", "log")]
     ways = learner.choose_widths(heard, Fold(np.arange(10), np.arange(10, 20)), large)
@@ -201,15 +206,7 @@ def test_a_way_that_is_far_worse_after_short_trainings_is_left(bent, left, monke
 @pytest.mark.parametrize(("costly", "error", "wanted"), [(True, 0.1, (10,)), (True, 3.0, (64,)), (False, 0.1, (64,))])
 def test_what_is_trained_ahead(costly, error, wanted, monkeypatch):
     """The costly recipe that was better even in a short training, else the first of mini-batches."""
-
-    def all_of(self, jobs, ahead=()):
-        heard = Evidence(0.0, 1.0, np.ones(1), np.ones(1))
-        answers = [np.full((10, 1), error if recipe.bayesian else 1.0) for recipe, _, _ in jobs]
-        return [Made(Network([1, 1]), History(evidence=heard), [Check(1, np.zeros(2), z)]) for z in answers]
-
-    monkeypatch.setattr(Learner, "all_of", all_of)
-    labels = np.zeros((20, 1))
-    learner = Learner(Problem("half_squared_error", "identity", 1, {}), None, labels, labels, None, 0, 1)
+    learner = learner_of_answers(monkeypatch, lambda recipe: error if recipe.bayesian else 1.0)
     folds = [Fold(np.arange(10), np.arange(10, 20)), Fold(np.arange(10, 20), np.arange(10))]
     heard, large = Recipe("bayesian", (10,), "tanh", costly=costly), Recipe("adamw", (64,), "silu")
     learner.choose_widths([[heard]], folds[0], [[large]])
