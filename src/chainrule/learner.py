@@ -72,8 +72,10 @@ class Queue:
     ahead: list[Job]
     bayesians: int
     running: list[Job] = field(default_factory=list)
-    early: list[Job] = field(default_factory=list)  # of those ahead, what was taken
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self.early = frozenset(self.ahead)
 
     def take(self, last: Job | None) -> Job | None:
         """Return the next job of a thread that has done the last one, None where there is none."""
@@ -86,8 +88,6 @@ class Queue:
                 return None
             job = waiting.pop(k)
             self.running.append(job)
-            if waiting is self.ahead:
-                self.early.append(job)
             return job
 
     def finish(self, job: Job) -> None:
@@ -422,10 +422,12 @@ class Learner:
         listen([recipe for recipes in rising for recipe in recipes if recipe.hidden in WIDER], [])
         best = min((losses[recipe] for recipe in beside if recipe in losses), default=np.inf)
         self.ahead = [r for recipes in ways for r in loudest(recipes)[:1] if r.costly and losses[short_of(r)] < best]
-        short = [[*own, *map(short_of, recipes)] for own, recipes in zip(large, ways, strict=True)]
-        least = [min(losses.get(recipe, np.inf) for recipe in recipes) for recipes in short]
+        least: dict[str, float] = {}  # of each way, which has a bend of its own
+        for recipe, loss in losses.items():
+            least[recipe.bend] = min(least.get(recipe.bend, np.inf), loss)
+        lowest = min(least.values(), default=np.inf)
         whole = [[*own, *loudest(recipes)[:2]] for own, recipes in zip(large, ways, strict=True)]
-        return [recipes for recipes, loss in zip(whole, least, strict=True) if not loss > HOPELESS * min(least)]
+        return [recipes for recipes in whole if not least.get(recipes[0].bend, np.inf) > HOPELESS * lowest]
 
     def likely(self, recipes: list[Recipe], folds: list[Fold]) -> list[Job]:
         """Return what is likely to be trained after the first fold: one recipe on the others."""
