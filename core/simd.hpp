@@ -34,7 +34,7 @@ struct Simd<float> {
   typedef uint32_t raw __attribute__((vector_size(CHAINRULE_VECTOR_BYTES), may_alias));
   static constexpr int mantissa = 23, bias = 127;
   static constexpr float round = 12582912.f;  // 1.5 * 2^23: adding it rounds to an integer, held in the low bits
-  static constexpr float normal = 0x1p-126f, faint = 0x1p-64f;
+  static constexpr float normal = 0x1p-126f, faint = 0x1p-42f, flat = 0x1p-58f;
   static constexpr float exp_low = -87.f, exp_high = 88.f;
   static constexpr float ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;  // high: few bits, n * high is exact
 };
@@ -47,7 +47,7 @@ struct Simd<double> {
   typedef uint64_t raw __attribute__((vector_size(CHAINRULE_VECTOR_BYTES), may_alias));
   static constexpr int mantissa = 52, bias = 1023;
   static constexpr double round = 6755399441055744.;  // 1.5 * 2^52
-  static constexpr double normal = 0x1p-1022, faint = 0x1p-512;
+  static constexpr double normal = 0x1p-1022, faint = 0x1p-340, flat = 0x1p-506;
   static constexpr double exp_low = -708., exp_high = 709.;
   static constexpr double ln2_high = 0x1.62e42fee00000p-1, ln2_low = 0x1.a39ef35793c76p-33;
 };
@@ -157,7 +157,7 @@ CHAINRULE_INLINE Vec<T> at_most(Vec<T> x, T high) {
 }
 
 // x, but 0 where it is nearer to that than `least`. Below Simd<T>::normal a number is denormal, and each use of it may cost a
-// hundred cycles; below `faint` the product of two may be. A NaN survives.
+// hundred cycles; below `flat` a thousandth of its square is, below `faint` the product of three. A NaN survives.
 template <class T>
 CHAINRULE_INLINE Vec<T> zero_below(T least, Vec<T> x) {
   return absolute<T>(x) < splat(least) ? Vec<T>{} : x;
@@ -255,7 +255,7 @@ struct Normal {
 template <class T>
 CHAINRULE_INLINE Normal<T> normal(Vec<T> x) {
   Vec<T> z = at_most(absolute<T>(x) * splat(T(0.70710678118654752)), T(27));
-  Vec<T> decay = exp<T>(x * x * splat(T(-0.5)));
+  Vec<T> decay = exp<T>(at_least(x * x * splat(T(-0.5)), T(0.7) * Simd<T>::exp_low));  // no denormal numbers
   Vec<T> w = (z - splat(T(4))) / (z + splat(T(4)));
   Vec<T> upper = splat(T(0.5)) * decay * polynomial(w, Table<T>::ERFC) / (splat(T(1)) + z + z);  // Φ(−|x|)
   return {decay * splat(T(0.39894228040143268)), x > splat(T(0)) ? splat(T(1)) - upper : upper};
