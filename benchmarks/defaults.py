@@ -131,9 +131,9 @@ def center(inputs, table):
     """Scale by mean and deviation, outliers as they are."""
     for column in inputs.columns:
         j = inputs.columns.index(column)
-        if column.robust and not np.isnan(table[:, j]).any():
+        if column.far and not np.isnan(table[:, j]).any():
             column.center, column.scale = float(table[:, j].mean()), float(table[:, j].std()) or 1.0
-            column.robust = False
+            column.far = 0.0
     return inputs
 
 

@@ -258,6 +258,17 @@ def test_outliers_are_drawn_in():
     np.testing.assert_allclose(z[:10], (x[:10] - np.median(x)) / inputs.columns[0].scale, rtol=1e-5)  # others stay
 
 
+def test_a_skewed_column_without_outliers_stays_as_it_is():
+    """A pressure of three decades: a function of it is smooth in it, not in what a logarithm makes of its upper part."""
+    x = np.geomspace(1e-2, 10, 400)
+    _, inputs = learned(pd.DataFrame({"p": x, "q": np.sqrt(x)}))
+    z = inputs.encode(np.c_[x, np.sqrt(x)])[:, 0]
+    assert 6 < z.max() < 20
+    np.testing.assert_allclose(z, (x - np.median(x)) / inputs.columns[0].scale, rtol=1e-5)
+    new = inputs.encode(np.array([[1e6, 0.0]]))[0, 0]  # of new rows outliers are drawn in
+    assert 20 < new < 50
+
+
 def test_shares_of_bins():
     """A value's share of each bin: from edge to edge, of equal numbers of rows (Gorishniy et al. 2022)."""
     x = np.random.default_rng(0).exponential(size=640)

@@ -23,7 +23,8 @@ from chainrule.elementary import cosine, logarithm, total
 Doubles = npt.NDArray[np.float64]
 
 KINDS = ("number", "boolean", "date", "category")
-FAR = 3.0  # deviations from which on outliers are drawn in
+OUTLYING = 20.0  # deviations beyond which a value is an outlier; of a column that has some,
+FAR = 3.0  # those from which on all are drawn in
 DAY, WEEK, YEAR = 1.0, 7.0, 365.2425  # the periods of dates, in days
 MONDAY = 4.0  # 1970-01-05
 MOST_BINS = 64  # a number of bins divides it
@@ -78,7 +79,7 @@ class Column:
     kind: str
     center: float = 0.0
     scale: float = 1.0
-    robust: bool = False  # outliers are drawn in, and so is what lies beyond
+    far: float = 0.0  # deviations from which on values are drawn in; 0: from none
     missing: bool = False  # some values were: then whether one is, is an input of its own
     quantiles: list[float] = field(default_factory=list)  # MOST_BINS + 1 of a number, from the least to the largest
     values: list[float] = field(default_factory=list)  # of a number, where there are no more than so many
@@ -119,7 +120,7 @@ class Column:
         else:
             known = np.where(gone, self.center, x)
             z = (known - self.center) / self.scale
-            z = _draw_in(z) if self.robust else z
+            z = _draw_in(z, self.far) if self.far else z
             yield z[:, None]
             for period in self.periods:
                 turns = (known - MONDAY) / period
@@ -151,7 +152,7 @@ class Inputs:
         used = [self.columns[j] for j in self.used]
         # Numbers alone, as most tables are, are scaled at once.
         self.plain = len(used) == len(self.columns) and not any(
-            column.robust or column.missing or column.kind != "number" for column in used
+            column.far or column.missing or column.kind != "number" for column in used
         )
         self.center = np.array([column.center for column in used])
         self.scale = np.array([column.scale for column in used])
@@ -188,10 +189,11 @@ class Inputs:
                 column.center, column.scale = float(whole.mean[j]), float(whole.deviation[j])
             elif scaling == "standard":
                 column.center, column.scale = _standard(known, None if weight is None else weight[~gone])
-            column.robust = robust and column.kind != "boolean"
             if column.kind == "date":
                 column.periods = _periods(known)
             if robust and column.kind != "boolean":
+                furthest = max(known.max() - column.center, column.center - known.min()) / column.scale
+                column.far = FAR if furthest > OUTLYING else OUTLYING
                 column.quantiles = np.quantile(known, np.linspace(0, 1, MOST_BINS + 1)).tolist()
                 values = np.unique(known)
                 column.values = values.tolist() if len(values) <= MOST_BINS + 1 else []
@@ -257,7 +259,8 @@ class Inputs:
         """Return what `to_json` described; ValueError where it did not."""
         columns = [Column(**column) for column in described["columns"]]
         for column in columns:
-            numbers = [column.center, column.scale, *column.quantiles, *column.values, *column.periods, *column.codes]
+            numbers = [column.center, column.scale, column.far]
+            numbers += [*column.quantiles, *column.values, *column.periods, *column.codes]
             fits = column.kind in KINDS and all(isinstance(x, int | float) and math.isfinite(x) for x in numbers)
             ascending = column.quantiles == sorted(column.quantiles) and column.values == sorted(set(column.values))
             places = column.own == sorted(set(column.own)) and set(column.own) <= set(range(len(column.classes)))
@@ -267,6 +270,7 @@ class Inputs:
                 or not ascending
                 or not places
                 or column.scale <= 0
+                or column.far < 0
                 or len(column.quantiles) not in (0, MOST_BINS + 1)
             ):
                 raise ValueError(f"column {column.name!r} is not one that was learned")
@@ -327,10 +331,10 @@ def _cosine(turns: Doubles) -> Doubles:
     return cosine(2 * np.abs(turns - np.rint(turns)))  # an even function
 
 
-def _draw_in(z: Doubles) -> Doubles:
-    """Outliers, drawn in: beyond FAR only the logarithm counts, without a kink."""
-    beyond = np.maximum(np.abs(z) - FAR, 0)
-    return np.asarray(np.where(beyond > 0, np.sign(z) * (FAR + logarithm(1 + beyond)), z))
+def _draw_in(z: Doubles, far: float) -> Doubles:
+    """Outliers, drawn in: beyond `far` only the logarithm counts, without a kink."""
+    beyond = np.maximum(np.abs(z) - far, 0)
+    return np.asarray(np.where(beyond > 0, np.sign(z) * (far + logarithm(1 + beyond)), z))
 
 
 def _robust(known: Doubles) -> tuple[float, float]:
