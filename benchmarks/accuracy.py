@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
 import json
 import logging
 import multiprocessing
@@ -30,9 +31,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
+from scipy.optimize import brentq
 
 from bench import processor
-from development import DATA, two_classes
+from development import DATA, overlap
 
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / "docs" / "accuracy.json"
@@ -151,7 +153,9 @@ def run_tables(kept: dict, names, methods, splits: int | None, cores: int) -> No
 
 # ---- probabilities -------------------------------------------------------------------------------------------------------
 
-NOISY, ROWS, STRENGTH = 10, 3000, 0.7  # tables, rows to learn from, and how far apart the classes are
+NOISY, OTHERS, STRENGTH = 10, 50_000, 0.7  # tables, rows to be judged by, and how far apart the classes are
+ROWS = 3000, 20_000  # to learn from
+FLOOR = "all but the share"
 
 
 def classifiers(cores: int) -> dict:
@@ -182,24 +186,32 @@ def classifiers(cores: int) -> dict:
     return {"chainrule": ours, "CatBoost": catboost, "LightGBM": lightgbm, "scikit-learn": scikit_learn}
 
 
+def told_all_but_the_share(odds, y, odds_other):
+    """The true probabilities of other rows, but for how frequent the classes are: the likeliest by the labels."""
+    shift = brentq(lambda s: (1 / (1 + np.exp(-odds - s)) - y).sum(), -9, 9)
+    p = 1 / (1 + np.exp(-odds_other - shift))
+    return np.column_stack([1 - p, p])
+
+
 def run_probabilities(kept: dict, methods, cores: int) -> None:
     warnings.simplefilter("ignore")
-    for method, make in classifiers(cores).items():
-        if method not in methods:
-            continue
+    makers = {m: make for m, make in classifiers(cores).items() if m in methods}
+    for rows, method in itertools.product(ROWS, [*makers, FLOOR]):
         found = []
         for k in range(NOISY):
-            table = two_classes(np.random.default_rng(9000 + k), ROWS, STRENGTH)
-            P = np.asarray(make().fit(table.X, table.y).predict_proba(table.X_other), dtype=np.float64)
-            loss = -np.log(np.maximum(P[np.arange(len(P)), table.y_other], 1e-12)).mean()
+            X, y, odds = overlap(np.random.default_rng(9000 + k), rows + OTHERS, STRENGTH)
+            if method == FLOOR:
+                P = told_all_but_the_share(odds[:rows], y[:rows], odds[rows:])
+            else:
+                P = makers[method]().fit(X[:rows], y[:rows]).predict_proba(X[rows:]).astype(np.float64)
+            loss = -np.log(np.maximum(P[np.arange(OTHERS), y[rows:]], 1e-12)).mean()
             # Of labels drawn by these probabilities themselves: what chance alone makes.
-            drawn = (np.random.default_rng(k).random(len(P)) < P[:, 1]).astype(int)
-            found.append([calibration_error(P, table.y_other), float(loss), calibration_error(P, drawn)])
-        mean = np.mean(found, axis=0)
-        print(
-            f"{method:13s} calibration error {100 * mean[0]:.2f} %  log loss {mean[1]:.4f}  chance {100 * mean[2]:.2f} %"
-        )
-        kept["probabilities"][method] = found
+            drawn = (np.random.default_rng(k).random(OTHERS) < P[:, 1]).astype(int)
+            found.append([calibration_error(P, y[rows:]), float(loss), calibration_error(P, drawn)])
+        off, loss, chance = np.mean(found, axis=0)
+        said = f"calibration error {100 * off:.2f} %  log loss {loss:.4f}  chance {100 * chance:.2f} %"
+        print(f"{rows} rows, {method:17s} {said}", flush=True)
+        kept["probabilities"].setdefault(str(rows), {})[method] = found
         save(kept)
 
 
@@ -388,17 +400,18 @@ def page(kept: dict) -> str:
         "",
         "## Probabilities",
         "",
-        f"Of {NOISY} made tables of two classes that overlap, {ROWS} rows to learn from and 8000 to be judged by, mean ±",
-        "standard error: how far what is said to be as probable, in 15 bins, is from how often it comes true; how much of",
-        "that chance alone makes, of labels drawn by these probabilities; and the log loss.",
+        f"Of {NOISY} made tables of two classes that overlap, and {OTHERS:,} rows to be judged by, mean ± standard error:",
+        "how far what is said to be as probable, in 15 bins, is from how often it comes true; how much of that chance alone",
+        "makes, of labels drawn by these probabilities; and the log loss. The last line knows the truth but for one number,",
+        "how frequent the classes are, which it takes from the rows: nothing that learns can be expected to do better.",
         "",
-        "| | calibration error | chance | log loss |",
-        "|---|---|---|---|",
+        f"| {''.join(f'| {rows:,} rows: calibration error | chance | log loss ' for rows in ROWS)}|",
+        f"|---|{'---|' * 3 * len(ROWS)}",
     ]
-    for method, found in kept["probabilities"].items():
-        off, loss, chance = np.array(found).T
-        cells = [f"{mean_and_error(100 * off)} %", f"{100 * chance.mean():.2f} %", mean_and_error(loss)]
-        lines.append(f"| {method} | {' | '.join(cells)} |")
+    for method in [*METHODS, FLOOR]:
+        runs = [kept["probabilities"].get(str(rows), {}).get(method) for rows in ROWS]
+        if any(runs):
+            lines.append(f"| {method} | {' | '.join(map(judged, runs))} |")
     lines += [
         "",
         "## Digits",
@@ -424,6 +437,14 @@ def page(kept: dict) -> str:
             shown = "; ".join(f"{100 * wrong:.2f} % ({how})" for how, wrong, *_ in readings)
             lines += ["", f"The test images were looked at {len(readings)} times for {line}: {shown}."]
     return "\n".join(lines) + "\n"
+
+
+def judged(found) -> str:
+    """The cells of a method's probabilities: calibration error, what chance makes of it, log loss."""
+    if not found:
+        return " | | "
+    off, loss, chance = np.transpose(found)
+    return f"{mean_and_error(100 * off)} % | {100 * chance.mean():.2f} % | {mean_and_error(loss)}"
 
 
 def wins(of: dict) -> str:

@@ -141,11 +141,18 @@ def regressions() -> Iterator[Table]:
         yield from (uci(name, 5 + k) for k in range(count))
 
 
-def two_classes(rng, n: int, strength: float) -> Table:
-    m, d = n + 8000, int(rng.integers(3, 20))
+def overlap(rng, m: int, strength: float):
+    """Inputs of two classes that overlap, the class drawn for each row, and the log odds of the second."""
+    d = int(rng.integers(3, 20))
     X = rng.standard_normal((m, d))
     f = np.tanh(X @ (rng.standard_normal((d, 6)) / d**0.5)) @ rng.standard_normal(6) + 0.5 * X[:, 0] * X[:, 1]
-    y = (rng.random(m) < 1 / (1 + np.exp(-strength * f / f.std() - rng.normal()))).astype(int)
+    drawn = rng.random(m)
+    odds = strength * f / f.std() + rng.normal()
+    return X, (drawn < 1 / (1 + np.exp(-odds))).astype(int), odds
+
+
+def two_classes(rng, n: int, strength: float) -> Table:
+    X, y, _ = overlap(rng, n + 8000, strength)
     return Table(f"two classes, n {n}, {'clear' if strength > 1 else 'noisy'}", X[:n], y[:n], X[n:], y[n:])
 
 
