@@ -13,13 +13,12 @@ template <Step S, class T>
 CHAINRULE_INLINE void step_of(const Rule<T>& r, T decay, T shrink, const Parameters<T>& m, int64_t at, Vec<T> g) {
   const Vec<T> rate = splat(r.rate), zero = splat(T(0));
   Vec<T> theta = load(m.theta + at);
-  // What remembers a gradient that is 0 from now on, of an input that is, or a dead unit, would become denormal and stay so. The
-  // square of a derivative that is next to 0 would be.
+  // What remembers a gradient that is 0 from now on, of an input that is, or a dead unit, would become denormal and stay so.
   auto kept = [](Vec<T> x) INLINE_LAMBDA { return zero_below(Simd<T>::normal, x); };
-  g = fma(splat(decay), theta, g);  // (40)
-  if constexpr (S == Step::adam || S == Step::rmsprop) g = zero_below(Simd<T>::flat, g);
-  theta = fma(splat(-shrink), theta, theta);  // (62)
-  if constexpr (S == Step::descent) {         // (41)
+  g = fma(splat(decay), theta, g);                                                        // (40)
+  if constexpr (S == Step::adam || S == Step::rmsprop) g = zero_below(Simd<T>::flat, g);  // its square is taken
+  theta = fma(splat(-shrink), theta, theta);                                              // (62)
+  if constexpr (S == Step::descent) {                                                     // (41)
     theta = fma(-rate, g, theta);
   } else if constexpr (S == Step::adam) {  // (44, 45, 46)
     Vec<T> mean = kept(fma(splat(r.beta1), load(m.velocity + at), splat(r.rest1) * g));

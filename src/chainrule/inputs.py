@@ -332,9 +332,10 @@ def _cosine(turns: Doubles) -> Doubles:
 
 
 def _draw_in(z: Doubles, far: float) -> Doubles:
-    """Outliers, drawn in: beyond `far` only the logarithm counts, without a kink."""
-    beyond = np.maximum(np.abs(z) - far, 0)
-    return np.asarray(np.where(beyond > 0, np.sign(z) * (far + logarithm(1 + beyond)), z))
+    """Draw in z's outliers, in place: beyond `far` only the logarithm counts, without a kink."""
+    out = np.abs(z) > far
+    z[out] = np.sign(z[out]) * (far + logarithm(1 + (np.abs(z[out]) - far)))
+    return z
 
 
 def _robust(known: Doubles) -> tuple[float, float]:
