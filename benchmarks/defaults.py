@@ -89,7 +89,7 @@ def adversarial(size: float):
 
 def without(what: str):
     def make():
-        from chainrule import ensemble, estimators, learner, recipes
+        from chainrule import ensemble, estimators, learner, recipes, rows
 
         if what == "evidence":
             learner.by_evidence = lambda *_: []
@@ -101,8 +101,8 @@ def without(what: str):
         elif what == "shares":
             learner.choose_shares = even(learner.choose_shares)
         elif what == "robust":
-            learn = estimators.Inputs.learn
-            estimators.Inputs.learn = classmethod(
+            learn = rows.Inputs.learn
+            rows.Inputs.learn = classmethod(
                 lambda cls, columns, table, scaling, weight=None: center(learn(columns, table, scaling, weight), table)
             )
         elif what == "logarithms":

@@ -267,7 +267,7 @@ def test_score_of_labels_some_of_which_are_missing():
     whole = model.score(X, Y)
     some = np.where(r.random(Y.shape) < 0.2, np.nan, Y)
     assert model.score(X, some) == pytest.approx(whole, abs=0.01)
-    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+    with pytest.raises(ValueError, match="one row for each of the 80 rows of X; found 79"):
         model.score(X, some[1:])
 
 

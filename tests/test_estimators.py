@@ -23,7 +23,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import chainrule
 from chainrule import Classifier, Regressor, diagnosis
-from chainrule.estimators import DEFAULTS
+from chainrule.parameters import DEFAULTS
 from chainrule.recipes import Problem
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -182,7 +182,7 @@ def test_frames_of_small_integers_are_numbers_not_images():
     frame = pd.DataFrame({"age": np.arange(20, 60, dtype=np.uint8)})
     y = np.arange(40.0)
     model = Regressor(solver="lbfgs", max_iter=100, random_state=0).fit(frame, y)
-    assert model.span_ is None
+    assert model.rows_.span is None
     assert model.score(frame, y) > 0.99
 
 
@@ -190,7 +190,7 @@ def test_images_stay_bytes():
     X, y = load_digits(return_X_y=True)
     grey = (X * 15).astype(np.uint8)
     model = Classifier(solver="adam", max_iter=30, random_state=0).fit(grey, y)
-    assert model.span_ == (0, 255)
+    assert model.rows_.span == (0, 255)
     assert model.inputs_ is None
     np.testing.assert_array_equal(model.predict_proba(grey), model.predict_proba(grey.astype("f") / np.float32(255)))
 
@@ -337,7 +337,7 @@ def test_verbose_prints_a_line_an_epoch(capsys):
         ([[1.0], [-np.inf], [2.0]], [0, 1, 0], "X must hold finite numbers; found -inf at row 1, column 0"),
         ([[1.0], [3.0], [2.0]], [0, np.nan, 1], "y must hold finite numbers; found NaN at row 1"),
         ([[1.0], ["x"], [2.0]], [0, 1, 0], "X, column 0: most values are a number; found 'x' at row 1"),
-        ([[1.0], [3.0], [2.0]], [0, 1], "inconsistent numbers of samples"),
+        ([[1.0], [3.0], [2.0]], [0, 1], "y must have one row for each of the 3 rows of X; found 2"),
         (pd.DataFrame({"t": [1.0, np.inf, 3.0]}), [0, 1, 0], "found inf at row 1, column 't'"),
         (
             pd.DataFrame({"t": ["1", "warm", "3"]}),
@@ -679,12 +679,12 @@ def test_small_bytes_are_numbers():
     rng = np.random.default_rng(0)
     flags = rng.integers(0, 2, (400, 6), dtype=np.uint8)
     model = Classifier(solver="adam", random_state=0).fit(flags, flags[:, 0])
-    assert model.span_ is None
+    assert model.rows_.span is None
     assert model.score(flags, flags[:, 0]) == 1
     ages = rng.integers(0, 256, (400, 3), dtype=np.uint8)  # three columns are no image
-    assert Classifier(solver="adam", max_iter=2, tol=0).fit(ages, ages[:, 0] > 99).span_ is None
+    assert Classifier(solver="adam", max_iter=2, tol=0).fit(ages, ages[:, 0] > 99).rows_.span is None
     images = rng.integers(0, 256, (400, 65), dtype=np.uint8)
-    assert Classifier(solver="adam", max_iter=2, tol=0).fit(images, images[:, 0] > 99).span_ == (0, 255)
+    assert Classifier(solver="adam", max_iter=2, tol=0).fit(images, images[:, 0] > 99).rows_.span == (0, 255)
 
 
 def test_time_ends_a_named_solver_and_an_ensemble_is_of_auto():

@@ -212,7 +212,7 @@ FAST = {"hidden_layer_sizes": 32, "max_iter": 40, "random_state": 0, "n_threads"
 def test_images_of_any_kind_are_the_same(rng, tmp_path):
     X, y = pictures(rng, 120)
     first = chainrule.Classifier(**FAST).fit(X, y)
-    assert first.image_shape_ == (12, 12)
+    assert first.rows_.shape == (12, 12)
     expected = first.predict_proba(X)
     path = tmp_path / "pictures.chain"
     chainrule.save(first, path)
@@ -238,8 +238,8 @@ def test_images_of_any_range_and_container(rng, tmp_path):
         (X / 255.0, (0, 1), X * 10.0),
     ):
         model = chainrule.Classifier(**FAST | {"max_iter": 5}).fit(told, y)
-        assert model.image_shape_ == (12, 12)
-        assert model.span_ == span
+        assert model.rows_.shape == (12, 12)
+        assert model.rows_.span == span
         expected = model.predict_proba(told)
         assert model.summary().startswith("images of 12 x 12: ")
         chainrule.save(model, tmp_path / "m.chain")
@@ -295,7 +295,7 @@ def test_the_user_states_the_distortion(rng, tmp_path):
     assert moved.loss_curve_[-1] > plain.loss_curve_[-1]
     strip = X.reshape(90, 8, 18)  # not a square: the array says it
     shaped = chainrule.Classifier(**named, augment=Augmentation()).fit(strip, y)
-    assert shaped.image_shape_ == (8, 18)
+    assert shaped.rows_.shape == (8, 18)
     flat = chainrule.Classifier(**named, augment=Augmentation(shape=(8, 18))).fit(strip.reshape(90, -1), y)
     np.testing.assert_array_equal(flat.network_.parameters, shaped.network_.parameters)
     with pytest.raises(ValueError, match="augment must be 'auto', None, or an Augmentation"):

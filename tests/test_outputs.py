@@ -362,7 +362,7 @@ def test_images(tmp_path, monkeypatch, capsys):
             Image.fromarray(grey).save(tmp_path / "photos" / name / f"{i}.png")
     assert command("fit", "photos", "--solver", "adam", "--epochs", "60", "--learning-rate", "0.01", "--quiet") == 0
     assert "100.00 % right" in capsys.readouterr().out
-    assert chainrule.load("photos.chain").image_shape_ == (6, 5)
+    assert chainrule.load("photos.chain").rows_.shape == (6, 5)
     assert command("predict", "photos.chain", "photos/light/3.png") == 0
     assert capsys.readouterr().out.splitlines()[1].startswith("photos/light/3.png,light,0.0")
     assert command("explain", "photos.chain", "photos", "--row", "0") == 0

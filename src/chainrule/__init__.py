@@ -1,7 +1,7 @@
 """Learns unknown functions from examples: dense networks, with the derivation in the code.
 
 The way of a number, module by module:
-data -> network -> functions -> reference | the C++ engine -> optimizers, schedules -> training -> estimators -> the answer;
+rows -> network -> functions -> reference | the C++ engine -> optimizers, schedules -> training -> estimators -> the answer;
 `derivation` explains it, `export` takes it away, `cli` does all of it from a shell.
 """
 

@@ -201,7 +201,8 @@ def _program() -> str:
 
 
 def _fit(options: argparse.Namespace) -> int:
-    from chainrule.estimators import DEFAULTS, Classifier, Regressor
+    from chainrule.estimators import Classifier, Regressor
+    from chainrule.parameters import DEFAULTS
 
     out, settings = options.out or _free_name(options.data), _settings(options)
     _check_writable(out, options.data)

@@ -90,6 +90,12 @@ def check_finite(
     )
 
 
+def check_lengths(X: Any, y: Any, x_name: str = "X", y_name: str = "y") -> None:
+    """Refuse rows and labels that are not as many."""
+    if len(X) != len(y):
+        raise DataError(f"{y_name} must have one row for each of the {len(X)} rows of {x_name}; found {len(y)}")
+
+
 def check_unmasked(values: object, name: str) -> None:
     """Refuse masked values, of which NumPy would return what is below the mask."""
     if isinstance(values, np.ma.MaskedArray) and values.mask.any():

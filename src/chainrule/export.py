@@ -100,9 +100,7 @@ def _describe(model: Regressor | Classifier) -> dict[str, Any]:
             k: v for k, v in parameters.items() if (v is not None or k in SAYING_NONE) and k not in OF_THE_RUN
         },
         "loss": model.loss_name_,
-        "span": None if model.span_ is None else list(model.span_),
-        "images": None if model.image_shape_ is None else [int(n) for n in model.image_shape_],
-        "inputs": None if model.inputs_ is None else model.inputs_.to_json(),
+        **model.rows_.to_json(),
         "bends": None if model.bends_ is None else model.bends_.to_json(),
         "pool": dataclasses.asdict(model.ensemble_.pool),
         "members": [
@@ -254,7 +252,8 @@ def _restore_estimator(
     from chainrule.ensemble import Ensemble, Member, Pool
     from chainrule.estimators import Classifier, Regressor
     from chainrule.functions import LOSSES, check_loss
-    from chainrule.inputs import Form, Inputs
+    from chainrule.inputs import Form
+    from chainrule.rows import Rows
     from chainrule.targets import Bends
     from chainrule.training import History
 
@@ -279,7 +278,7 @@ def _restore_estimator(
         return Scale(mean, deviation)
 
     model.network_ = network
-    model.inputs_ = None if described["inputs"] is None else Inputs.from_json(described["inputs"])
+    model.rows_ = Rows.from_json(described)
     members = [
         Member(held, Form.from_json(m["form"]), float(m["share"]))
         for held, m in zip(networks, described["members"], strict=True)
@@ -301,14 +300,6 @@ def _restore_estimator(
             raise ValueError(f"a network of sizes {member.network.sizes} for {width} inputs")
     if described["choice"] is not None:
         model.choice_, model.seconds_ = list(described["choice"]), float(described["seconds"])
-    if described["span"] is None:
-        model.span_ = None
-    else:
-        low, high = (float(end) for end in described["span"])
-        if not -np.inf < low < high < np.inf:
-            raise ValueError(f"grey levels of {low} to {high}")
-        model.span_ = (low, high)
-    model.image_shape_ = None if described["images"] is None else tuple(int(n) for n in described["images"])
     model.loss_name_ = check_loss(described["loss"], network.activations[-1], network.sizes[-1])
     model.out_activation_ = network.activations[-1]
     past = described["history"]
