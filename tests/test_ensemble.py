@@ -23,7 +23,8 @@ from chainrule.ensemble import Pool
 from chainrule.evidence import Evidence
 from chainrule.functions import activate
 from chainrule.inputs import Form, Inputs
-from chainrule.learner import Learner, Queue, originals
+from chainrule.jobs import Queue
+from chainrule.learner import Learner, originals
 from chainrule.recipes import BINNED, WIDTHS, Problem, Recipe, by_batches, by_evidence
 from chainrule.tables import read_table
 from chainrule.training import History, train

@@ -20,7 +20,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from chainrule import data, images
-from chainrule.diagnosis import complaints
+from chainrule.diagnosis import Remedies, complaints
 from chainrule.ensemble import Ensemble, Member
 from chainrule.functions import LOSSES, objective
 from chainrule.images import Augmentation
@@ -448,7 +448,7 @@ class Estimator(Parameters):
             problem, self.inputs_, table, labels, weight, self._seed_, self._threads, fixed, self.rows_.shape,
             self._bends(labels), self._signs(), validation,
             np.inf if self.time_limit is None else started + self.time_limit, say if self.verbose else None,
-            settled=settled, stated=[name for name in ("bounds", "monotonic_cst") if getattr(self, name, None) is not None],
+            Remedies(settled, [name for name in ("bounds", "monotonic_cst") if getattr(self, name, None) is not None]),
         )  # fmt: skip
         parts = None if self.ensemble == AUTO else int(self.ensemble)
         trials, pool = learn(learner, parts, self._strata(labels), self._bent)

@@ -173,6 +173,15 @@ def check_known(labels: Array, name: str, dtype: np.dtype[Any] | None = None) ->
     check_finite(np.where(missing, 0, labels) if missing.any() else labels, name, dtype=dtype)
 
 
+def alone(labels: Floats, column: int | None) -> Floats:
+    """Return labels of which one column is known, the others missing; all of them where none is named."""
+    if column is None:
+        return labels
+    only = np.full_like(labels, np.nan)
+    only[:, column] = labels[:, column]
+    return only
+
+
 def one_hot(labels: Array, name: str, classes: int, dtype: npt.DTypeLike) -> Floats:
     """Return (n, classes): a 1 in the column of each row's class."""
     bad = (labels != np.floor(labels)) | (labels < 0) | (labels >= classes)

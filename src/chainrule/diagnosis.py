@@ -1,23 +1,29 @@
-"""What is to be said against a network that has been trained.
+"""What is to be said against networks that have been trained.
 
 One that a named solver has trained is judged by the rows that it learned from, is kept, and what is wrong is said.
-solver="auto" judges by other rows, and tries otherwise (learner.py).
+solver="auto" judges by other rows, and tries otherwise (learner.py); what is said is of what was still learned in vain.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
 import numpy as np
 
-from chainrule.data import Array
+from chainrule.data import Array, alone
 from chainrule.network import Floats, Network
 from chainrule.recipes import SMALL, Problem
-from chainrule.trials import Doubles, mean_loss
+from chainrule.trials import GAIN, Doubles, mean_loss
 
 LOOKED_AT, FORWARD = 10_000, 300  # rows of which losses are taken, and hidden values
 CLEARLY = 0.01  # of a constant answer's loss: what learning is to gain, and what a linear model may be better by
 COLUMNS = 300  # a table of more is not compared with a linear model: it would take long
 IDLE = 0.5  # of the units of a layer
 STILL = 1e-4  # of an output's range that counts as none
+BARELY = 10  # rows by which a column of several is not judged
+CHANCE = 4.0  # rows' losses that the best of several is lower by, where there is nothing to learn
 
 
 def complaints(network: Network, problem: Problem, rows: Array, labels: Floats, weight: Doubles | None) -> list[str]:
@@ -80,3 +86,101 @@ def idle(network: Network, rows: Array) -> list[str]:
                 f"or 0"
             )
     return found
+
+
+@dataclass
+class Remedies:
+    """What may be done: first to leave to auto what the user has settled, and to check what was stated of the answers."""
+
+    settled: list[str] = field(default_factory=list)  # by the user's names
+    stated: list[str] = field(default_factory=list)
+
+    def before(self, remedy: str) -> str:
+        """Return what to do; this remedy last."""
+        settled = [f"leave {', '.join(self.settled)} to auto"] if self.settled else []
+        stated = [f"see whether {' and '.join(self.stated)} hold of the data"] if self.stated else []
+        whole = ", or ".join([*settled, *stated, remedy])
+        return whole[0].upper() + whole[1:]
+
+
+class Judge(Protocol):
+    """The mean loss of answers, of some folds, by all labels or one column of them."""
+
+    def __call__(self, answers: Sequence[Doubles], column: int | None = None) -> float: ...  # noqa: D102
+
+
+class Answers(NamedTuple):
+    """What an ensemble answers for rows that its networks have not seen, what a constant does, and the loss of either."""
+
+    own: list[Doubles]
+    flat: list[Doubles]
+    loss_of: Judge
+
+
+def in_vain(
+    answers: Answers, problem: Problem, table: Array, labels: Floats, linear: float, remedies: Remedies
+) -> tuple[list[str], list[int]]:
+    """Return what is to be said of answers no better than a constant or a linear model, and which columns are worse.
+
+    `linear` is the linear model's mean loss.
+    """
+    still = "y" if unvaried(labels) else "each column of X" if unvaried(table) else ""
+    if still:
+        return [f"{still} is the same in every row: nothing is to be learned but a constant answer"], []
+    said: list[str] = []
+    worse: list[int] = []
+    columns: list[int | None] = [] if problem.output == "softmax" else list(range(labels.shape[1]))
+    for column in [None, *columns] if len(columns) != 1 else [None]:
+        own, bar = (answers.loss_of(z, column) for z in (answers.own, answers.flat))
+        these = alone(labels, column)
+        known = int((~np.isnan(these)).any(axis=1).sum())
+        if known < min(BARELY, len(labels) / 2):
+            said.append(
+                f"column {column} of y is known in {known} of {len(labels)} rows: too few to learn it from, or to judge "
+                f"what is answered. Get more of them, or leave the column out"
+            )
+            continue
+        if learned(own, bar, known) or unvaried(these):
+            continue
+        if column is not None and own > bar:
+            worse.append(column)
+        if said:
+            continue
+        what = "y depends" if column is None else f"column {column} of y, of which {known} rows are known, depends"
+        said.append(
+            f"no network found in X what {what} on: on rows not learned from the mean loss is {own:.4g}, that of a "
+            f"constant answer {bar:.4g}. {remedies.before(_about_rows(problem, labels))}"
+        )
+        if column is None:
+            break
+    loss, bar = answers.loss_of(answers.own), answers.loss_of(answers.flat)
+    if not said and loss - linear > CLEARLY * abs(bar):
+        said.append(
+            f"the networks are worse than a linear model: on rows not learned from their mean loss is {loss:.4g}, "
+            f"its own {linear:.4g}. {remedies.before('get')} more rows"
+        )
+    return said, worse
+
+
+def _about_rows(problem: Problem, labels: Floats) -> str:
+    """Return what to do where nothing was learned: about the row that counts more than all others, if there is one."""
+    if problem.squares:
+        squares = np.nansum((labels - np.nanmedian(labels, axis=0)) ** 2, axis=1)
+        row = int(squares.argmax())
+        if len(squares) > BARELY and 2 * squares[row] > squares.cumsum()[-1]:
+            return (
+                f"correct row {row} of y or leave it out: it is further from the others' median than all of them "
+                f"together; or choose loss='huber', to which one row means less"
+            )
+    return "look whether the rows of X and y belong together, or get more of them, or other columns"
+
+
+def learned(loss: float, constant: float, rows: int) -> bool:
+    """Whether a mean loss on so many rows is clearly below that of a constant answer."""
+    return loss < constant - min(max(GAIN, CHANCE / rows), 0.5) * abs(constant)
+
+
+def unvaried(values: Array) -> bool:
+    """Whether no column of a table or of labels holds two values."""
+    first = values[:1]
+    return bool(((values == first) | np.isnan(values)).all())

@@ -11,18 +11,19 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from chainrule.data import Array, DataError, Indices
-from chainrule.diagnosis import CLEARLY, idle
+from chainrule.data import Array, DataError, Indices, alone
+from chainrule.diagnosis import CLEARLY, Answers, Remedies, idle, in_vain, learned, unvaried
 from chainrule.ensemble import Pool
 from chainrule.generator import fingerprints
 from chainrule.images import Augmentation, candidates
 from chainrule.inputs import Form, Inputs
+from chainrule.jobs import Job, work_off
 from chainrule.network import Floats, Network
 from chainrule.recipes import (
     FEWER,
@@ -46,9 +47,7 @@ from chainrule.recipes import (
 )
 from chainrule.targets import Bends
 from chainrule.training import History
-from chainrule.trials import GAIN, Check, Choice, Doubles, Fold, Made, Trial, choose_shares, make_folds, mean_loss
-
-Job = tuple[Recipe, Fold, int]  # and the number of the network
+from chainrule.trials import Check, Choice, Doubles, Fold, Made, Trial, choose_shares, make_folds, mean_loss
 
 # A recipe whose loss for the m rows of the first fold is above the least by over 0.1 + 2/√m of that is not tried on others.
 BEHIND, NOISE = 0.1, 2.0
@@ -56,44 +55,6 @@ HOPELESS = 2.0  # times another's loss, that of a way after short trainings
 COPIES = 0.5  # of the rows
 LAYERS = {"hidden", "activation"}  # of a recipe
 INVERTIBLE = ("identity", "sigmoid", "softmax", "softplus", "exp")  # outputs that can be any constant
-BARELY = 10  # rows by which a column of several is not judged
-CHANCE = 4.0  # rows' losses that the best of several is lower by, where there is nothing to learn
-
-
-@dataclass
-class Queue:
-    """Jobs that several threads take from; those ahead only while others, or after one of these the last of them, still run.
-
-    Of the bayesian ones so many run at once, unless nothing else is left: their steps are short, and in Python they wait for
-    each other.
-    """
-
-    jobs: list[Job]
-    ahead: list[Job]
-    bayesians: int
-    running: list[Job] = field(default_factory=list)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def __post_init__(self) -> None:
-        self.early = frozenset(self.ahead)
-
-    def take(self, last: Job | None) -> Job | None:
-        """Return the next job of a thread that has done the last one, None where there is none."""
-        with self.lock:
-            wanted = sum(recipe.bayesian for recipe, _, _ in self.running) < self.bayesians
-            k = next((k for k, (recipe, _, _) in enumerate(self.jobs) if recipe.bayesian == wanted), 0)
-            needed = [job for job in [*self.running, last] if job not in self.early]
-            waiting = self.jobs or (self.ahead if self.running and needed else [])
-            if not waiting:
-                return None
-            job = waiting.pop(k)
-            self.running.append(job)
-            return job
-
-    def finish(self, job: Job) -> None:
-        """Note that a job is done."""
-        with self.lock:
-            self.running.remove(job)
 
 
 @dataclass
@@ -114,8 +75,7 @@ class Learner:
     validation: Examples | None = None  # the user's own, by which all is judged in place of rows set aside
     deadline: float = np.inf
     report: Callable[[str], None] | None = None
-    settled: list[str] = field(default_factory=list)  # the user's names for it
-    stated: list[str] = field(default_factory=list)  # what the user has stated of the answers
+    remedies: Remedies = field(default_factory=Remedies)  # against what the user has settled
     stopped: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -226,7 +186,7 @@ class Learner:
         Costly ones that would leave cores idle in the end are trained before the others, by all cores. What is likely to
         come next is trained ahead, by cores that have nothing else to do.
         """
-        in_vain: list[Recipe] = []
+        vainly: list[Recipe] = []
 
         def run(job: Job, threads: int) -> Made | None:
             recipe, fold, number = job
@@ -236,7 +196,7 @@ class Learner:
                 return None
             made, vain = self.train_one(recipe, fold, number, threads)
             if vain:
-                in_vain.append(recipe)
+                vainly.append(recipe)
             if self.report is not None:
                 seconds = time.perf_counter() - self.began
                 self.report(f"{seconds:7.1f} s  {recipe}, network {number + 1}" + ("" if made else ": diverged"))
@@ -249,33 +209,12 @@ class Learner:
         trained: dict[Job, Made | None] = {}
         rest = sorted((job for job in jobs if job not in first), key=lambda job: not job[0].costly)
 
-        def work(queue: Queue, threads: int) -> None:
-            job = None
-            while (job := queue.take(job)) is not None:
-                trained[job] = run(job, threads)
-                queue.finish(job)
-
-        for some in (first, rest):
-            threads = max(1, self.n_threads // max(len(some), 1))
-            if self.n_threads == 1 or len(some) + (len(ahead) if some is rest else 0) <= 1:
-                for job in some:
-                    trained[job] = run(job, threads)
-                continue
-            queue = Queue(list(some), list(ahead) if some is rest else [], max(1, self.n_threads // 2))
-
-            workers = min(self.n_threads, len(some) + len(queue.ahead))
-            with ThreadPoolExecutor(workers) as pool:
-                running = [pool.submit(work, queue, threads) for _ in range(workers)]
-                try:
-                    wait(running)
-                except KeyboardInterrupt:  # what was learned is kept
-                    self.stopped.set()
-                for future in running:
-                    future.result()
+        for some, beside in ((first, ()), (rest, ahead)):
+            work_off(some, beside, self.n_threads, run, trained, self.stopped)
         for recipe, fold, number in ahead:
             if (made := trained.get((recipe, fold, number))) is not None:
                 self.known[recipe, number] = made
-        self.in_vain.update(in_vain)  # for the next jobs: among these the order is by chance
+        self.in_vain.update(vainly)  # for the next jobs: among these the order is by chance
         return [trained[job] for job in jobs]
 
     def train_one(self, recipe: Recipe, fold: Fold, number: int, threads: int) -> tuple[Made | None, bool]:
@@ -370,7 +309,7 @@ class Learner:
             fault for network in networks if id(network) in forms for fault in self.faults(forms[id(network)], network)
         ]
         if faults and not unvaried(self.table):
-            self.warnings.append(f"{faults[0]}. {self.unsettle('scale')} X")
+            self.warnings.append(f"{faults[0]}. {self.remedies.before('scale')} X")
 
     def plan(self, folds: list[Fold], parts: int | None, bent: bool) -> list[Recipe]:
         """Return the recipes for what is to be learned, as short trainings on the first fold have them."""
@@ -463,66 +402,13 @@ class Learner:
             answers.append(np.repeat(z, self.judged_by(fold), axis=0))
         return answers
 
-    def compare(self, choice: Choice, linear: float) -> None:
-        """Say what the ensemble's loss is no better than, if nothing has cut the training short."""
+    def look_at_answers(self, choice: Choice, linear: float) -> None:
+        """Say what the ensemble's answers are no better than, if nothing has cut the training short."""
         if self.late():
             return
-        still = "y" if unvaried(self.labels) else "each column of X" if unvaried(self.table) else ""
-        if still:
-            self.warnings.append(f"{still} is the same in every row: nothing is to be learned but a constant answer")
-            return
-        flat, loss = self.constants(choice.folds), choice.loss
-        constant = self.loss_of(choice.folds, flat)
-        columns: list[int | None] = [] if self.problem.output == "softmax" else list(range(self.labels.shape[1]))
-        for column in [None, *columns] if len(columns) != 1 else [None]:
-            own, bar = (self.loss_of(choice.folds, z, column) for z in (choice.answers, flat))
-            labels = alone(self.labels, column)
-            known = int((~np.isnan(labels)).any(axis=1).sum())
-            if known < min(BARELY, len(labels) / 2):
-                self.warnings.append(
-                    f"column {column} of y is known in {known} of {len(labels)} rows: too few to learn it from, or to judge "
-                    f"what is answered. Get more of them, or leave the column out"
-                )
-                continue
-            if learned(own, bar, known) or unvaried(labels):
-                continue
-            if column is not None and own > bar:
-                self.unlearned.append(column)
-            if self.warnings:
-                continue
-            what = "y depends" if column is None else f"column {column} of y, of which {known} rows are known, depends"
-            self.warnings.append(
-                f"no network found in X what {what} on: on rows not learned from the mean loss is {own:.4g}, that of a "
-                f"constant answer {bar:.4g}. {self.unsettle(self.look_at_rows())}"
-            )
-            if column is None:
-                break
-        if self.warnings:
-            return
-        if loss - linear > CLEARLY * abs(constant):
-            self.warnings.append(
-                f"the networks are worse than a linear model: on rows not learned from their mean loss is {loss:.4g}, "
-                f"its own {linear:.4g}. {self.unsettle('get')} more rows"
-            )
-
-    def unsettle(self, remedy: str) -> str:
-        """Return a remedy, before it to leave to auto what was settled, and to check what was stated."""
-        settled = [f"leave {', '.join(self.settled)} to auto"] if self.settled else []
-        stated = [f"see whether {' and '.join(self.stated)} hold of the data"] if self.stated else []
-        whole = ", or ".join([*settled, *stated, remedy])
-        return whole[0].upper() + whole[1:]
-
-    def look_at_rows(self) -> str:
-        """Return what to do where nothing was learned: about the row that counts more than all others, if there is one."""
-        if self.problem.squares:
-            squares = np.nansum((self.labels - np.nanmedian(self.labels, axis=0)) ** 2, axis=1)
-            row = int(squares.argmax())
-            if len(squares) > BARELY and 2 * squares[row] > squares.cumsum()[-1]:
-                return (
-                    f"correct row {row} of y or leave it out: it is further from the others' median than all of them "
-                    f"together; or choose loss='huber', to which one row means less"
-                )
-        return "look whether the rows of X and y belong together, or get more of them, or other columns"
+        pairs = Answers(choice.answers, self.constants(choice.folds), partial(self.loss_of, choice.folds))
+        said, self.unlearned = in_vain(pairs, self.problem, self.table, self.labels, linear, self.remedies)
+        self.warnings += said
 
     def choose_augmentation(self, recipe: Recipe, fold: Fold, candidates: list[Augmentation | None]) -> Recipe:
         """Return the recipe with what may be done to images: what it is best to do with some in a short training."""
@@ -570,20 +456,6 @@ def short_of(recipe: Recipe) -> Recipe:
     return replace(recipe, epochs=min(TRIAL, recipe.epochs))
 
 
-def learned(loss: float, constant: float, rows: int) -> bool:
-    """Whether a mean loss on so many rows is clearly below that of a constant answer."""
-    return loss < constant - min(max(GAIN, CHANCE / rows), 0.5) * abs(constant)
-
-
-def alone(labels: Floats, column: int | None) -> Floats:
-    """Return labels of which one column is known, the others missing; all of them where none is named."""
-    if column is None:
-        return labels
-    only = np.full_like(labels, np.nan)
-    only[:, column] = labels[:, column]
-    return only
-
-
 def originals(table: Array, labels: Floats, classes: Array | None) -> Indices:
     """Return of each row, labels included, the first that is equal to it, where rows are copies; else itself; (n,).
 
@@ -594,12 +466,6 @@ def originals(table: Array, labels: Floats, classes: Array | None) -> Indices:
     kind = np.zeros(len(of), dtype=np.intp) if classes is None else np.unique(classes, return_inverse=True)[1]
     copied = np.bincount(kind, weights=count[of] > 1) > COPIES * np.bincount(kind)
     return np.asarray(np.where(copied[kind], first[of], np.arange(len(of))))
-
-
-def unvaried(values: Array) -> bool:
-    """Whether no column of a table or of labels holds two values."""
-    first = values[:1]
-    return bool(((values == first) | np.isnan(values)).all())
 
 
 def margin_of(recipe: Recipe, rows: int) -> float:
@@ -624,16 +490,16 @@ def learn(learner: Learner, parts: int | None, classes: Array | None, bent: bool
         trial.settle(learner.loss_of)
     if not any(np.isfinite(trial.loss) for trial in trials):
         raise FloatingPointError(
-            f"no network learned anything finite. {learner.unsettle('look')} for outliers in the data, or scale it"
+            f"no network learned anything finite. {learner.remedies.before('look')} for outliers in the data, or scale it"
         )
     choice = choose_shares(trials, learner.loss_of, learner.problem.pool)
     # As one of several a constant would shrink the answers by what a network alone is too sure of, not all together.
-    in_vain = not learned(choice.loss, learner.constant, len(learner.labels))
-    if in_vain and learner.problem.output in INVERTIBLE and not LAYERS & set(learner.fixed):
+    nothing = not learned(choice.loss, learner.constant, len(learner.labels))
+    if nothing and learner.problem.output in INVERTIBLE and not LAYERS & set(learner.fixed):
         trials.append(learner.constant_trial(choice.folds, trials[0].recipe.bend))
         trials[-1].settle(learner.loss_of)
         choice = choose_shares(trials, learner.loss_of, learner.problem.pool)
-    learner.compare(choice, linear)
+    learner.look_at_answers(choice, linear)
     learner.flatten([trial for trial in trials if trial.share])
     learner.look_for_idle([network for trial in trials if trial.share for network in trial.networks])
     k = 2 if choice.pool.output == "sigmoid" else learner.labels.shape[1]
