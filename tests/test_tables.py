@@ -150,7 +150,7 @@ def test_columns_of_another_kind_than_before():
     ("written", "message"),
     [
         (lambda i: f"{i % 28 + 1:02d}/03/2020", "'t': most values look like dates; found '01/03/2020' at row 0. Write year,"),
-        (lambda i: f"2020/{i % 12 + 1}/{i % 28 + 1}", "look like dates"),
+        (lambda i: f"{i % 12 + 1}/{i % 28 + 1}/20", "look like dates"),
         (lambda i: f"{i % 28 + 1}.{i % 12 + 1}.2020 12:30", "look like dates"),
         (lambda i: f"{i % 24}:{i % 60:02d}", "look like times of day; found '0:00' at row 0. Write hours as a number"),
         (lambda i: f"{i},{i + 5}", "look like numbers with a comma; found '0,5' at row 0. Write 1234.5"),
@@ -165,6 +165,14 @@ def test_numbers_and_dates_otherwise_written_are_no_classes(written, message):
     with pytest.raises(DataError, match=message):
         read_table(pd.DataFrame({"t": cells}), "X")
     assert read_table(pd.DataFrame({"t": pd.Categorical(cells)}), "X")[1][0].kind == "category"
+
+
+@pytest.mark.parametrize("written", ["2020-01-31 06:00", "2020/1/31 06:00:00", "2020.01.31 6:00", "2020-1-31T06:00Z"])
+def test_dates_the_year_first(written):
+    table, (column,) = read_table(pd.DataFrame({"t": ["1970/1/2", written]}), "X")
+    assert column.kind == "date"
+    assert table[:, 0].tolist() == [1, 18292.25]
+    assert read_table(pd.DataFrame({"t": ["1970-01-02"]}), "X", [column])[0].tolist() == [[1]]
 
 
 def test_classes_that_look_a_little_like_numbers_stay_classes():
@@ -256,6 +264,19 @@ def test_outliers_are_drawn_in():
     assert abs(z[:1000].std() - 1) < 0.15
     assert 3 < z[1000] < 30
     np.testing.assert_allclose(z[:10], (x[:10] - np.median(x)) / inputs.columns[0].scale, rtol=1e-5)  # others stay
+
+
+def test_beyond_what_was_seen_bins_and_waves_hold(rng):
+    """By less than the last bin, without a kink; what is given as it is, to linear models, goes on."""
+    x = rng.normal(size=(500, 1))
+    _, inputs = learned(pd.DataFrame({"x": x[:, 0]}))
+    end, start = x.max(), inputs.columns[0].quantiles[-1 - MOST_BINS // 32]
+    new = np.array([[end], [end + 1e-4], [end + 1], [1e3]])
+    plain, rich = (inputs.encode(new, form)[:, 0] * inputs.columns[0].scale for form in (Form(), Form(32, 16, 8)))
+    np.testing.assert_allclose(plain[:3] - plain[0], [0, 1e-4, 1], atol=1e-6)
+    np.testing.assert_allclose(rich[:2] - rich[0], [0, 1e-4], atol=1e-6)
+    assert 0.5 * (end - start) < rich[2] - rich[0] < rich[3] - rich[0] <= (end - start) * (1 + 1e-5)
+    np.testing.assert_array_equal(inputs.encode(x, Form(32, 16, 8))[:, 0], inputs.encode(x)[:, 0])
 
 
 def test_a_skewed_column_without_outliers_stays_as_it_is():

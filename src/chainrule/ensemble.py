@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -30,13 +30,18 @@ class Pool:
     """How answers become one: by the mean of their logits where they are probabilities (Bordley 1982), else of themselves.
 
     A mean of probabilities is less sure than any of them has reason to be. The temperature makes up for what is left of that,
-    or of the contrary (Guo et al. 2017). No answer is surer than n rows of k classes, all of them alike, make it: the rule of
-    succession (Laplace 1774) leaves 1/(n + k) for each other one.
+    or of the contrary (Guo et al. 2017). No answer is surer than n rows make it that were all answered rightly: the rule of
+    succession (Laplace 1774) leaves 1/(n + 2) for the other classes together.
     """
 
     output: str = ""  # softmax or sigmoid, whose probabilities they are
     temperature: float = 1.0
-    doubt: float = 0.0  # the share of an answer that is spread over all classes: k/(n + k)
+    doubt: float = 0.0  # the share of an answer that is spread over all classes
+
+    def after(self, rows: int, labels: int) -> Pool:
+        """Return the same with the doubt that so many rows leave, of which a part falls back on the class itself."""
+        classes = 2 if self.output == "sigmoid" else labels
+        return replace(self, doubt=classes / ((classes - 1) * (rows + 2))) if self.output else self
 
     def ask(self, network: Network, rows: Array, n_threads: int = 1) -> Doubles:
         """Return what is averaged of a network's answers."""

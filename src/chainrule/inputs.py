@@ -119,13 +119,14 @@ class Column:
                 yield ((at < 0) & ~gone)[:, None].astype(np.float64)
         else:
             known = np.where(gone, self.center, x)
-            z = (known - self.center) / self.scale
+            edges = self.edges(form.bins)
+            near = _near(known, edges) if len(edges) > 1 else known
+            z = (near - self.center) / self.scale
             z = _draw_in(z, self.far) if self.far else z
             yield z[:, None]
             for period in self.periods:
                 turns = (known - MONDAY) / period
                 yield np.where(gone[:, None], 0.0, _cosine(turns[:, None] - np.array([0.0, 0.25])))
-            edges = self.edges(form.bins)
             if len(edges) > 2:  # of one bin the share is the number again
                 share = np.clip((known[:, None] - edges[:-1]) / np.diff(edges), 0, 1) - 0.5
                 yield np.where(gone[:, None], 0.0, share)
@@ -336,6 +337,18 @@ def _draw_in(z: Doubles, far: float) -> Doubles:
     out = np.abs(z) > far
     z[out] = np.sign(z[out]) * (far + logarithm(1 + (np.abs(z[out]) - far)))
     return z
+
+
+def _near(x: Doubles, edges: Doubles) -> Doubles:
+    """Hold values near those that were seen: beyond their ends by less than the last bin is wide, without a kink.
+
+    What many bins and waves have learned goes astray soon after.
+    """
+    for sign, end, reach in ((1, edges[-1], edges[-1] - edges[-2]), (-1, edges[0], edges[1] - edges[0])):
+        beyond = sign * (x - end)
+        if (beyond > 0).any():
+            x = np.where(beyond > 0, end + sign * beyond / np.sqrt(1 + (beyond / reach) ** 2), x)
+    return x
 
 
 def _robust(known: Doubles) -> tuple[float, float]:

@@ -502,5 +502,4 @@ def learn(learner: Learner, parts: int | None, classes: Array | None, bent: bool
     learner.look_at_answers(choice, linear)
     learner.flatten([trial for trial in trials if trial.share])
     learner.look_for_idle([network for trial in trials if trial.share for network in trial.networks])
-    k = 2 if choice.pool.output == "sigmoid" else learner.labels.shape[1]
-    return trials, replace(choice.pool, doubt=k / (len(learner.labels) + k))
+    return trials, choice.pool.after(*learner.labels.shape)

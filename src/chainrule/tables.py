@@ -34,10 +34,11 @@ EPOCH = datetime.date(1970, 1, 1).toordinal()
 FEW, SLIPS = 2, 0.1  # values, or share of them, that are no number or date and may be slips; more make it a category
 MEND = "Correct it, or leave it empty: a missing value"
 CLASSES = 12  # of text, up to which it may well be meant so, whatever it looks like
+YEAR_FIRST = r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})(?:[T ]+(\d{1,2})(:.*))?"  # leaves no doubt
 NUMBER = r"[+-]?\d+([.,]\d+)?"
 OTHERWISE = (  # text that is no number and no date to a machine, but to a reader; and how it is to be written
     (
-        r"(\d{4}[/.]\d{1,2}[/.]\d{1,2}|\d{1,2}([-/.])\d{1,2}\2\d{4}|\d{1,2}/\d{1,2}/\d{2})(\W.*)?",
+        r"(\d{1,2}([-/.])\d{1,2}\2\d{4}|\d{1,2}/\d{1,2}/\d{2})(\W.*)?",
         "dates", "Write year, month, day: 2020-12-31",
     ),
     (
@@ -244,7 +245,7 @@ def is_number(cell: str) -> bool:
 
 
 def is_date(cell: str) -> bool:
-    """Whether text is a date in ISO's form."""
+    """Whether text is a date, the year first."""
     return not is_number(cell) and _day(cell) is not None
 
 
@@ -280,10 +281,14 @@ def _number(item: Any) -> float | None:
 
 
 def _day(item: Any) -> float | None:
-    """A date, or text in ISO's form, as days since 1970."""
+    """A date, or text in ISO's form or one like it, as 2020/1/31, as days since 1970."""
     if isinstance(item, str):
+        text = item.strip()
+        if parts := re.fullmatch(YEAR_FIRST, text):
+            year, _, month, day, hour, rest = parts.groups("")
+            text = f"{year}-{month:0>2}-{day:0>2}" + (f"T{hour:0>2}{rest}" if hour else "")
         try:
-            item = datetime.datetime.fromisoformat(item.strip())
+            item = datetime.datetime.fromisoformat(text)
         except ValueError:
             return None
     if hasattr(item, "to_timestamp"):  # a period begins with
