@@ -25,7 +25,7 @@ from chainrule.functions import activate
 from chainrule.inputs import Form, Inputs
 from chainrule.jobs import Queue
 from chainrule.learner import Learner, originals
-from chainrule.recipes import BINNED, WIDTHS, Problem, Recipe, by_batches, by_evidence
+from chainrule.recipes import BINNED, WIDTHS, Problem, Recipe, by_batches, by_evidence, names_apart
 from chainrule.tables import read_table
 from chainrule.training import History, train
 from chainrule.trials import Check, Fold, Made, Trial, choose_shares, make_folds, mean_loss
@@ -877,6 +877,22 @@ def test_forms_suit_columns_and_what_is_settled(columns, settled, expected, rng)
     assert [recipe.form for recipe in monotone] == ([Form(), Form(32)] if 33 * columns * units <= BINNED else [Form()])
     of_classes = by_batches(500, inputs, replace(problem, loss="cross_entropy"), settled)
     assert [recipe.form for recipe in of_classes] == [*expected, Form()]  # the last has few units, for much noise
+    of_many = by_batches(1000, inputs, replace(problem, loss="cross_entropy"), settled)
+    assert [recipe.form for recipe in of_many] == [*expected, expected[-1], Form()]  # and one is for no overlap
+    names = names_apart(of_many)
+    assert len(set(names)) == len(names)
+    assert names[-2].endswith("by adamw (weight decay 0.1)")
+
+
+def test_classes_that_do_not_overlap_are_answered_surely(rng):
+    """Labels that are smoothed, and a strong pull to 0, would leave a doubt that many rows have settled."""
+    X = rng.normal(size=(3000, 4))
+    y = (X[:, 0] > 0) ^ (X[:, 1] > 0)
+    model = Classifier(random_state=0, n_threads=2, ensemble=3).fit(X[:1500], y[:1500])
+    sure = next(choice for choice in model.choice_ if choice["recipe"].endswith("(weight decay 0.1)"))
+    assert sure["share"] > 0.5
+    few = Classifier(random_state=0, n_threads=2, ensemble=3).fit(X[:300], y[:300])
+    assert not any("weight decay" in choice["recipe"] for choice in few.choice_)
 
 
 # ---- probabilities -----------------------------------------------------------------------------------------------------

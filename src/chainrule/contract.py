@@ -29,7 +29,7 @@ from chainrule.learner import Learner, learn
 from chainrule.network import Floats, Network
 from chainrule.optimizers import FULL_BATCH, LEAST_SQUARES, SECOND_ORDER
 from chainrule.parameters import AUTO, DEFAULTS, Parameters
-from chainrule.recipes import Problem, spread_biases
+from chainrule.recipes import Problem, names_apart, spread_biases
 from chainrule.rows import FLOATING, Array, Rows, checked
 from chainrule.tables import is_missing
 from chainrule.targets import Bends
@@ -473,11 +473,7 @@ class Estimator(Parameters):
         self._describe_trials(trials, learner.constant)
 
     def _describe_trials(self, trials: list[Trial], constant: float) -> None:
-        names = [str(trial.recipe) for trial in trials]
-        names = [
-            name if names.count(name) == 1 else f"{name} at a rate of {t.recipe.learning_rate:g}"
-            for name, t in zip(names, trials, strict=True)
-        ]
+        names = names_apart([trial.recipe for trial in trials])
         self.choice_: list[dict[str, Any]] = [
             {"recipe": name, "networks": len(t.networks), "loss": t.loss, "share": t.share}
             for name, t in zip(names, trials, strict=True)

@@ -43,6 +43,7 @@ LEADING = ((20,), (8, 8))  # where one of these is best of the others,
 WIDER = ((40,), (16, 16))  # these are tried, too
 SOME, EACH = 2000, 5  # rows, and rows a parameter, of the first two thirds of a bayesian training
 OF_CLASSES = 0.3  # of the epochs of a regression
+KNOWN = 900  # rows, from which on they can show that classes hardly overlap
 DETERMINED = 0.8  # parameters a label that a bayesian network may have
 PARTS, FEWER = 8, 4  # into which rows are divided; where there are many rows, or a bayesian training is dear
 COSTLY, DEAR = 3.3e10, 1.3e11  # multiply-adds of one that is given up sooner, and of one that is dear
@@ -50,6 +51,8 @@ COST, STRAIGHT = 7e11, 3e10  # multiply-adds of a bayesian training at the most,
 PICTURES = 2.2e12  # weights times the images that they see in a training: 3,500,000 of digits
 TRIED, TRIED_SEEN = 4000, 64_000  # images of a trial of distortions, and how many it sees
 ONE_IN, PAIR = 10, 2  # part of the images that is set aside, and how many networks are trained
+
+APART = ("learning_rate", "weight_decay")  # what sets recipes of one name apart
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,16 @@ class Recipe:
         on = f" on {self.form}" if f"{self.form}" else f" on distorted images ({self.augment})" if self.augment else ""
         of = f" of {self.bend} y" if self.bend else ""
         return f"{what}{on}{of} by {self.solver}"
+
+
+def names_apart(recipes: list[Recipe]) -> list[str]:
+    """Return the recipes' names; those of one name say what sets them apart."""
+    names = []
+    for recipe in recipes:
+        alike = [other for other in recipes if str(other) == str(recipe)]
+        apart = [name for name in APART if len({getattr(other, name) for other in alike}) > 1][:1]
+        names.append(f"{recipe}" + "".join(f" ({name.replace('_', ' ')} {getattr(recipe, name):g})" for name in apart))
+    return names
 
 
 @dataclass(frozen=True)
@@ -264,14 +277,14 @@ def by_batches(rows: int, inputs: Inputs | None, problem: Problem, fixed: dict[s
 
     Where answers may only rise, or the user has settled the layers, one recipe has numbers as they are, another has them as
     shares of bins, too; very many columns are given as they are. Classes ask for less: a large network is soon too sure of
-    what it has seen.
+    what it has seen; but where they hardly overlap it may well be sure.
     """
     batch, epochs = batches(rows)
     hidden = (128, 128) if rows < 2500 else (128, 128, 128) if rows < 20_000 else (256, 256, 256)
     rate = 0.01 if rows < 20_000 else 0.005
     activation = "tanh" if problem.monotone else "silu"  # which falls, too
     plain = Recipe("adamw", hidden, activation, batch_size=batch, epochs=epochs, learning_rate=rate)
-    if classes := problem.loss in SMOOTHED:
+    if problem.loss in SMOOTHED:
         fewer = math.ceil(OF_CLASSES * epochs)
         plain = replace(plain, epochs=fewer, weight_decay=1.0, label_smoothing=0.02)
     forms = [PLAIN]
@@ -282,7 +295,14 @@ def by_batches(rows: int, inputs: Inputs | None, problem: Problem, fixed: dict[s
     elif inputs is not None and inputs.width(Form(BINS)) * (fixed.get("hidden") or hidden)[0] <= BINNED:
         forms.append(Form(BINS))
     recipes = [replace(plain, form=form) for form in forms]
-    return [replace(recipe, **fixed) for recipe in [*recipes, *([gentle(plain, epochs)] if classes else [])]]
+    if problem.loss in SMOOTHED:
+        recipes += [*([sure(recipes[-1])] if rows >= KNOWN else []), gentle(plain, epochs)]
+    return [replace(recipe, **fixed) for recipe in recipes]
+
+
+def sure(recipe: Recipe) -> Recipe:
+    """Labels as they are, a weak pull to 0: for classes that hardly overlap."""
+    return replace(recipe, weight_decay=0.1, label_smoothing=0.0)
 
 
 def gentle(recipe: Recipe, epochs: int) -> Recipe:
