@@ -34,8 +34,8 @@ CLEAR = 0.01  # by which an error is called better or worse
 # ---- changes: each is made to the modules of a process of its own ----------------------------------------------------------
 
 
-def recipe(gentle: bool = False, **fields):
-    """Change the fields of the large recipes, or of the gentle one; one may be given as a function of the recipe."""
+def recipe(**fields):
+    """Change the fields of the first of the large recipes; one may be given as a function of the recipe."""
 
     def make():
         from chainrule import learner
@@ -43,12 +43,8 @@ def recipe(gentle: bool = False, **fields):
         made = learner.by_batches
 
         def changed(*arguments):
-            recipes = made(*arguments)
-            return [
-                replace(r, **{k: f(r) if callable(f) else f for k, f in fields.items()})
-                if (r.hidden == (32,)) == gentle else r
-                for r in recipes
-            ]  # fmt: skip
+            first, *others = made(*arguments)
+            return [replace(first, **{k: f(first) if callable(f) else f for k, f in fields.items()}), *others]
 
         learner.by_batches = changed
 
@@ -97,7 +93,7 @@ def without(what: str):
             estimators.Bends.learn = classmethod(lambda *_: None)
         elif what == "gentle":
             made = learner.by_batches
-            learner.by_batches = lambda *a: made(*a)[:1]
+            learner.by_batches = lambda *a: made(*a)[:-1]
         elif what == "shares":
             learner.choose_shares = even(learner.choose_shares)
         elif what == "robust":
@@ -179,6 +175,8 @@ CLASSES = {
     "adversarial 0.05": adversarial(0.05),
     "dropout 0.2": recipe(dropout=lambda r: (0.0, 0.0, *(0.2,) * len(r.hidden))),
     "no gentle networks": without("gentle"),
+    "none let go": constant("recipes", KNOWN=1 << 60),
+    "let go also with few rows": constant("recipes", KNOWN=0),
     "probabilities averaged": without("logarithms"),
     "equal shares": without("shares"),
 }
