@@ -152,7 +152,7 @@ def test_columns_of_another_kind_than_before():
         (lambda i: f"{i % 28 + 1:02d}/03/2020", "'t': most values look like dates; found '01/03/2020' at row 0. Write year,"),
         (lambda i: f"{i % 12 + 1}/{i % 28 + 1}/20", "look like dates"),
         (lambda i: f"{i % 28 + 1}.{i % 12 + 1}.2020 12:30", "look like dates"),
-        (lambda i: f"{i % 24}:{i % 60:02d}", "look like times of day; found '0:00' at row 0. Write hours as a number"),
+        (lambda i: f"{i % 12}:{i % 60:02d} pm", "look like times of day; found '0:00 pm' at row 0. Write hours, minutes"),
         (lambda i: f"{i},{i + 5}", "look like numbers with a comma; found '0,5' at row 0. Write 1234.5"),
         (lambda i: f"1,{i:03d},000.5", "look like numbers with a comma"),
         (lambda i: f"<{i / 10}" if i % 3 else f"{i}", "look like numbers with a sign; found '<0.1' at row 1. Leave the sign"),
@@ -173,6 +173,19 @@ def test_dates_the_year_first(written):
     assert column.kind == "date"
     assert table[:, 0].tolist() == [1, 18292.25]
     assert read_table(pd.DataFrame({"t": ["1970-01-02"]}), "X", [column])[0].tolist() == [[1]]
+
+
+def test_times_of_day_are_numbers():
+    """Many of them; a few may well be names of classes."""
+    cells = [f"{i % 24}:{i % 60:02d}" for i in range(40)] + ["06:30:45.5", None]
+    table, (column,) = read_table(pd.DataFrame({"t": cells}), "X")
+    assert column.kind == "number"
+    assert table[-2, 0] * 24 == pytest.approx(6 + 30 / 60 + 45.5 / 3600)
+    assert np.isnan(table[-1, 0])
+    assert read_table(pd.DataFrame({"t": ["12:00"]}), "X", [column])[0].tolist() == [[0.5]]
+    assert read_table(pd.DataFrame({"t": ["8:00", "16:00"] * 20}), "X")[1][0].kind == "category"
+    with pytest.raises(DataError, match="'t': most values are a time of day; found 'noon' at row 40"):
+        read_table(pd.DataFrame({"t": [*cells[:40], "noon"]}), "X")
 
 
 def test_classes_that_look_a_little_like_numbers_stay_classes():

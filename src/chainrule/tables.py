@@ -35,6 +35,7 @@ FEW, SLIPS = 2, 0.1  # values, or share of them, that are no number or date and 
 MEND = "Correct it, or leave it empty: a missing value"
 CLASSES = 12  # of text, up to which it may well be meant so, whatever it looks like
 YEAR_FIRST = r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})(?:[T ]+(\d{1,2})(:.*))?"  # leaves no doubt
+CLOCK = r"(\d{1,2}):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?"  # hours, minutes, seconds
 NUMBER = r"[+-]?\d+([.,]\d+)?"
 OTHERWISE = (  # text that is no number and no date to a machine, but to a reader; and how it is to be written
     (
@@ -43,7 +44,7 @@ OTHERWISE = (  # text that is no number and no date to a machine, but to a reade
     ),
     (
         r"\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?( ?[ap]m)?",
-        "times of day", "Write hours as a number, or the date before: 2020-12-31 08:15",
+        "times of day", "Write hours, minutes, seconds: 20:15 or 20:15:00",
     ),
     (r"[+-]?\d+(,\d+)+(\.\d+)?", "numbers with a comma", "Write 1234.5"),
     (
@@ -280,6 +281,15 @@ def _number(item: Any) -> float | None:
     return float(item) if isinstance(item, str) and is_number(item) else None
 
 
+def _clock(item: Any) -> float | None:
+    """A time of day as text, in days."""
+    parts = re.fullmatch(CLOCK, item.strip()) if isinstance(item, str) else None
+    if parts is None:
+        return None
+    hours, minutes, seconds = (float(part or 0) for part in parts.groups())
+    return (hours * 3600 + minutes * 60 + seconds) / 86_400
+
+
 def _day(item: Any) -> float | None:
     """A date, or text in ISO's form or one like it, as 2020/1/31, as days since 1970."""
     if isinstance(item, str):
@@ -310,7 +320,8 @@ def _as_before(item: Any, kind: str) -> float | None:
     if kind == "date":
         return _day(item)
     truth = _truth(item) if kind == "boolean" or not isinstance(item, str) else None
-    return _number(item) if truth is None else truth
+    number = _number(item) if truth is None else truth
+    return _clock(item) if number is None and kind == "number" else number
 
 
 def read_items(items: list[Any], place: Place, known: str = "") -> tuple[str, Doubles]:
@@ -326,11 +337,14 @@ def read_items(items: list[Any], place: Place, known: str = "") -> tuple[str, Do
             raise place.error(odd, _as_learned(known), repr(items[odd]), MEND)
         return known, _with_gaps(found)
     best, missed = "category", [row for row, _ in some]
-    for kind, convert in (("boolean", _truth), ("number", _number), ("date", _day)):
+    kinds = [("boolean", _truth), ("number", _number), ("date", _day)]
+    if len({item for _, item in some if isinstance(item, str)}) > CLASSES:
+        kinds.append(("time of day", _clock))
+    for kind, convert in kinds:
         found = [None if item is None else convert(item) for item in items]
         wrong = [row for row, item in some if found[row] is None]
         if some and not wrong:
-            return kind, _with_gaps(found)
+            return "number" if convert is _clock else kind, _with_gaps(found)
         slips = max(FEW, SLIPS * len(some))
         if kind != "boolean" and len(wrong) < len(missed) / 2 and len(wrong) <= slips:
             best, missed = kind, wrong
