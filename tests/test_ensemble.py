@@ -884,6 +884,14 @@ def test_forms_suit_columns_and_what_is_settled(columns, settled, expected, rng)
     assert names[-2].endswith("by adamw (weight decay 0.1)")
 
 
+@pytest.mark.parametrize("settled", [{}, {"weight_decay": 0.5}, {"label_smoothing": 0.1}, {"hidden": (9,)}])
+def test_recipes_of_one_name_are_told_apart(settled, rng):
+    table, described = read_table(rng.normal(size=(1000, 3)), "X")
+    problem = Problem("cross_entropy", "softmax", 2, {})
+    names = names_apart(by_batches(1000, Inputs.learn(described, table, "robust"), problem, settled))
+    assert len(set(names)) == len(names) >= 3
+
+
 def test_classes_that_do_not_overlap_are_answered_surely(rng):
     """Labels that are smoothed, and a strong pull to 0, would leave a doubt that many rows have settled."""
     X = rng.normal(size=(3000, 4))

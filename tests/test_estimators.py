@@ -675,6 +675,16 @@ def test_warm_start_with_another_solver():
     assert model.set_params(solver="sgd").fit(TINY, TINY[:, 0]).n_iter_ == 4
 
 
+def test_a_few_plain_rows_are_checked_once(monkeypatch):
+    """scikit-learn's checks take longer than a step: they are of the first call alone."""
+    X, y = np.arange(40.0).reshape(20, 2), np.arange(20.0)
+    model = Regressor(solver="adam", random_state=0).partial_fit(X, y)
+    monkeypatch.setattr("chainrule.contract.checked", None)
+    model.partial_fit(X, y).predict(X)
+    with pytest.raises(TypeError, match="not callable"):
+        model.partial_fit(np.full((20, 2), np.nan), y)
+
+
 def test_small_bytes_are_numbers():
     rng = np.random.default_rng(0)
     flags = rng.integers(0, 2, (400, 6), dtype=np.uint8)

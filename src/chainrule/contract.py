@@ -20,6 +20,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from chainrule import data, images
+from chainrule.data import Array
 from chainrule.diagnosis import Remedies, complaints
 from chainrule.ensemble import Ensemble, Member
 from chainrule.functions import LOSSES, objective
@@ -30,7 +31,7 @@ from chainrule.network import Floats, Network
 from chainrule.optimizers import FULL_BATCH, LEAST_SQUARES, SECOND_ORDER
 from chainrule.parameters import AUTO, DEFAULTS, Parameters
 from chainrule.recipes import Problem, names_apart, spread_biases
-from chainrule.rows import FLOATING, Array, Rows, checked
+from chainrule.rows import FLOATING, Rows, checked
 from chainrule.tables import is_missing
 from chainrule.targets import Bends
 from chainrule.training import History, Progress, train
@@ -152,7 +153,7 @@ class Estimator(Parameters):
         if y is None:
             raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None.")
         X = images.as_stack(X)
-        rows = checked(self, X, reset=first)
+        rows = self._checked(X, reset=first)
         targets = self._check_targets(y)
         data.check_lengths(rows, targets)
         weight = data.as_weights(sample_weight, len(rows), np.dtype(np.float64))
@@ -201,9 +202,11 @@ class Estimator(Parameters):
             and bool(np.isfinite(X).all())
         )
 
+    def _checked(self, X: Any, reset: bool, name: str = "X") -> Any:
+        return X if not reset and self._plain(X) else checked(self, X, reset, name)
+
     def _table(self, X: Any, name: str = "X") -> Array:
-        X = images.as_stack(X)
-        return self.rows_.read(X if self._plain(X) else checked(self, X, reset=False, name=name), name)
+        return self.rows_.read(self._checked(images.as_stack(X), reset=False, name=name), name)
 
     def stated_signs(self) -> list[int] | None:
         """Return of each column of X the sign that the prediction's slopes keep, where the user says any."""

@@ -6,9 +6,9 @@ solver="auto" judges by other rows, and tries otherwise (learner.py); what is sa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
@@ -103,21 +103,17 @@ class Remedies:
         return whole[0].upper() + whole[1:]
 
 
-class Judge(Protocol):
-    """The mean loss of answers, of some folds, by all labels or one column of them."""
-
-    def __call__(self, answers: Sequence[Doubles], column: int | None = None) -> float: ...  # noqa: D102
-
-
 class Answers(NamedTuple):
-    """What an ensemble answers for rows that its networks have not seen, what a constant does, and the loss of either."""
+    """What an ensemble answers for rows that its networks have not seen, and what a constant does."""
 
     own: list[Doubles]
     flat: list[Doubles]
-    loss_of: Judge
+    loss_of: Callable[
+        [list[Doubles], int | None], float
+    ]  # the mean loss of either, by all labels or one column of them
 
 
-def in_vain(
+def no_better(
     answers: Answers, problem: Problem, table: Array, labels: Floats, linear: float, remedies: Remedies
 ) -> tuple[list[str], list[int]]:
     """Return what is to be said of answers no better than a constant or a linear model, and which columns are worse.
@@ -129,9 +125,10 @@ def in_vain(
         return [f"{still} is the same in every row: nothing is to be learned but a constant answer"], []
     said: list[str] = []
     worse: list[int] = []
+    losses: dict[int | None, tuple[float, float]] = {}
     columns: list[int | None] = [] if problem.output == "softmax" else list(range(labels.shape[1]))
     for column in [None, *columns] if len(columns) != 1 else [None]:
-        own, bar = (answers.loss_of(z, column) for z in (answers.own, answers.flat))
+        own, bar = losses[column] = answers.loss_of(answers.own, column), answers.loss_of(answers.flat, column)
         these = alone(labels, column)
         known = int((~np.isnan(these)).any(axis=1).sum())
         if known < min(BARELY, len(labels) / 2):
@@ -153,10 +150,10 @@ def in_vain(
         )
         if column is None:
             break
-    loss, bar = answers.loss_of(answers.own), answers.loss_of(answers.flat)
-    if not said and loss - linear > CLEARLY * abs(bar):
+    own, bar = losses[None]
+    if not said and own - linear > CLEARLY * abs(bar):
         said.append(
-            f"the networks are worse than a linear model: on rows not learned from their mean loss is {loss:.4g}, "
+            f"the networks are worse than a linear model: on rows not learned from their mean loss is {own:.4g}, "
             f"its own {linear:.4g}. {remedies.before('get')} more rows"
         )
     return said, worse

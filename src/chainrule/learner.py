@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.data import Array, DataError, Indices, alone
-from chainrule.diagnosis import CLEARLY, Answers, Remedies, idle, in_vain, learned, unvaried
+from chainrule.diagnosis import CLEARLY, Answers, Remedies, idle, learned, no_better, unvaried
 from chainrule.ensemble import Pool
 from chainrule.generator import fingerprints
 from chainrule.images import Augmentation, candidates
@@ -186,7 +186,7 @@ class Learner:
         Costly ones that would leave cores idle in the end are trained before the others, by all cores. What is likely to
         come next is trained ahead, by cores that have nothing else to do.
         """
-        vainly: list[Recipe] = []
+        in_vain: list[Recipe] = []
 
         def run(job: Job, threads: int) -> Made | None:
             recipe, fold, number = job
@@ -196,7 +196,7 @@ class Learner:
                 return None
             made, vain = self.train_one(recipe, fold, number, threads)
             if vain:
-                vainly.append(recipe)
+                in_vain.append(recipe)
             if self.report is not None:
                 seconds = time.perf_counter() - self.began
                 self.report(f"{seconds:7.1f} s  {recipe}, network {number + 1}" + ("" if made else ": diverged"))
@@ -214,7 +214,7 @@ class Learner:
         for recipe, fold, number in ahead:
             if (made := trained.get((recipe, fold, number))) is not None:
                 self.known[recipe, number] = made
-        self.in_vain.update(vainly)  # for the next jobs: among these the order is by chance
+        self.in_vain.update(in_vain)  # for the next jobs: among these the order is by chance
         return [trained[job] for job in jobs]
 
     def train_one(self, recipe: Recipe, fold: Fold, number: int, threads: int) -> tuple[Made | None, bool]:
@@ -407,7 +407,7 @@ class Learner:
         if self.late():
             return
         pairs = Answers(choice.answers, self.constants(choice.folds), partial(self.loss_of, choice.folds))
-        said, self.unlearned = in_vain(pairs, self.problem, self.table, self.labels, linear, self.remedies)
+        said, self.unlearned = no_better(pairs, self.problem, self.table, self.labels, linear, self.remedies)
         self.warnings += said
 
     def choose_augmentation(self, recipe: Recipe, fold: Fold, candidates: list[Augmentation | None]) -> Recipe:

@@ -52,7 +52,7 @@ PICTURES = 2.2e12  # weights times the images that they see in a training: 3,500
 TRIED, TRIED_SEEN = 4000, 64_000  # images of a trial of distortions, and how many it sees
 ONE_IN, PAIR = 10, 2  # part of the images that is set aside, and how many networks are trained
 
-APART = ("learning_rate", "weight_decay")  # what sets recipes of one name apart
+APART = ("learning_rate", "weight_decay", "label_smoothing")  # what sets recipes of one name apart
 
 
 @dataclass(frozen=True)

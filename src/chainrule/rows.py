@@ -8,16 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.utils.validation import validate_data
 
 from chainrule import data, images
-from chainrule.data import DataError
+from chainrule.data import Array, DataError
 from chainrule.images import Augmentation
 from chainrule.inputs import Inputs
 from chainrule.tables import is_frame, read_table
 
-Array = npt.NDArray[Any]
 FLOATING = (np.dtype(np.float64), np.dtype(np.float32))
 
 

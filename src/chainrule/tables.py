@@ -337,10 +337,9 @@ def read_items(items: list[Any], place: Place, known: str = "") -> tuple[str, Do
             raise place.error(odd, _as_learned(known), repr(items[odd]), MEND)
         return known, _with_gaps(found)
     best, missed = "category", [row for row, _ in some]
-    kinds = [("boolean", _truth), ("number", _number), ("date", _day)]
-    if len({item for _, item in some if isinstance(item, str)}) > CLASSES:
-        kinds.append(("time of day", _clock))
-    for kind, convert in kinds:
+    many = len({item for _, item in some if isinstance(item, str)}) > CLASSES
+    times = [("time of day", _clock)] if many else []
+    for kind, convert in (("boolean", _truth), ("number", _number), ("date", _day), *times):
         found = [None if item is None else convert(item) for item in items]
         wrong = [row for row, item in some if found[row] is None]
         if some and not wrong:
@@ -356,7 +355,7 @@ def read_items(items: list[Any], place: Place, known: str = "") -> tuple[str, Do
         raise place.error(missed[0], f"most values are a {best}", repr(items[missed[0]]), MEND)
     if odd is not None and any(isinstance(item, str) for _, item in some):
         raise place.error(odd, "holds text and other things", repr(items[odd]), "Make all of them text")
-    if odd is None and len({item for _, item in some}) > CLASSES:
+    if odd is None and many:
         _check_writing(some, place)
     return "category", np.zeros(0)
 
