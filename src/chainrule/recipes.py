@@ -48,7 +48,7 @@ DETERMINED = 0.8  # parameters a label that a bayesian network may have
 PARTS, FEWER = 8, 4  # into which rows are divided; where there are many rows, or a bayesian training is dear
 COSTLY, DEAR = 3.3e10, 1.3e11  # multiply-adds of one that is given up sooner, and of one that is dear
 COST, STRAIGHT = 7e11, 3e10  # multiply-adds of a bayesian training at the most, and of one of a linear model
-PICTURES = 2.2e12  # weights times the images that they see in a training: 3,500,000 of digits
+PICTURES = 1.65e12  # weights times the images that they see in a training: 2,600,000 of digits, a minute
 TRIED, TRIED_SEEN = 4000, 64_000  # images of a trial of distortions, and how many it sees
 ONE_IN, PAIR = 10, 2  # part of the images that is set aside, and how many networks are trained
 
