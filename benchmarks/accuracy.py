@@ -12,9 +12,9 @@ digits   the ladder: for each line a network, or several, on the 60,000 images o
 
 The data are not the project's: CHAINRULE_DATA names a folder with uci/ and mnist/ (default: ../shared/data). Figures are kept
 in docs/accuracy.json; from all that it holds docs/accuracy.md and its picture are written. The settings of the ladder were
-chosen on the last 10,000 training images; how digits made upright are distorted, on a third of those who wrote them, as the
-test images are of other people (QMNIST says who wrote which: Yadav & Bottou 2019). The project's defaults were chosen on other
-splits and other data than those here.
+chosen on the last 10,000 training images; how digits made upright are distorted, on a third of those who wrote them, as those
+of the test images are other people (QMNIST says who wrote which: Yadav & Bottou 2019). The project's defaults were chosen on
+other splits and other data than those here.
 """
 
 from __future__ import annotations
