@@ -108,9 +108,7 @@ class Answers(NamedTuple):
 
     own: list[Doubles]
     flat: list[Doubles]
-    loss_of: Callable[
-        [list[Doubles], int | None], float
-    ]  # the mean loss of either, by all labels or one column of them
+    loss_of: Callable[[list[Doubles], int | None], float]  # of either, the mean, by all labels or one column of them
 
 
 def no_better(
