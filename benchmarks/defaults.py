@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from development import Table, classifications, regressions
+from development import DATA, Table, classifications, regressions
 
 ROOT = Path(__file__).parents[1]
 KEPT, PAGE = ROOT / "docs" / "defaults.json", ROOT / "docs" / "defaults.md"
@@ -301,6 +301,8 @@ def main() -> None:
     )
     parser.add_argument("--cores", type=int, default=os.cpu_count())
     options = parser.parse_args()
+    if not options.page and not ((DATA / "uci").is_dir() and (DATA / "thermo").is_dir()):
+        raise SystemExit(f"{DATA} has no uci/ and thermo/: set CHAINRULE_DATA to a folder that has")
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     for part in () if options.page else [options.part] if options.part else HEADS:
         of_part = kept.setdefault(part, {})
