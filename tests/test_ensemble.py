@@ -23,9 +23,9 @@ from chainrule.ensemble import Pool
 from chainrule.evidence import Evidence
 from chainrule.functions import activate
 from chainrule.inputs import Form, Inputs
-from chainrule.jobs import Queue
+from chainrule.jobs import Pace, Queue
 from chainrule.learner import Learner, originals
-from chainrule.recipes import BINNED, WIDTHS, Problem, Recipe, by_batches, by_evidence, names_apart
+from chainrule.recipes import BINNED, ENCODED, WIDTHS, Problem, Recipe, by_batches, by_evidence, names_apart
 from chainrule.tables import read_table
 from chainrule.training import History, train
 from chainrule.trials import Check, Fold, Made, Trial, choose_shares, make_folds, mean_loss
@@ -366,6 +366,98 @@ def test_time_limit_ends_the_training():
     model = Regressor(time_limit=0.5, random_state=0).fit(X, y)
     assert time.perf_counter() - started < 3
     assert rmse(model, *smooth(seed=1)) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("affordable", "pace", "said"),
+    [
+        (30.0, Pace(30), ""),
+        (29.9, Pace(29), ", 29 of 30 epochs"),
+        (1.5, Pace(1), ", 1 of 30 epochs"),
+        (0.3, Pace(1, 4), ", 1 of 30 epochs on one row in 4"),
+        (1e-9, Pace(1, 10), ", 1 of 30 epochs on one row in 10"),
+    ],
+)
+def test_what_little_time_allows(affordable, pace, said):
+    assert Pace.within(affordable, 30, 10) == pace
+    assert pace.of(30) == said
+
+
+def test_a_large_table_in_little_time(tmp_path):
+    """A training that would be cut short has fewer epochs from the start, as a training of its own; one named has not."""
+    X, y = smooth(30_000)
+    started = time.perf_counter()
+    model = Regressor(time_limit=1.0, random_state=0).fit(X, y)
+    assert time.perf_counter() - started < 3, "some 20 seconds without a limit"
+    said = model.summary()
+    assert re.search(r"silu 256-256-256 on \S+ bins and \S+ waves by adamw, \d+ of 30 epochs", said)
+    assert said.endswith(" s, when time was up")
+    assert rmse(model, *smooth(2000, seed=1)) < 0.2
+    chainrule.save(model, tmp_path / "m.chain")
+    assert chainrule.load(tmp_path / "m.chain").summary() == said
+    named = Regressor(time_limit=0.5, max_iter=30, random_state=0).fit(X, y)
+    assert " of 30 epochs" not in named.summary()
+
+
+def test_networks_cut_short_do_not_speak_for_whole_ones():
+    """All networks of a recipe are judged at one time: one that ended early would make that early for all."""
+
+    def made(looks, whole=True):
+        return Made(Network([1, 1]), History(), [Check(k, np.zeros(1), np.zeros((1, 1))) for k in range(looks)], whole)
+
+    def left(*of):
+        trial = Trial(Recipe("adamw", (), "identity"), list(range(len(of))), list(of))
+        trial.drop_unfinished()
+        assert [of[fold] for fold in trial.folds] == trial.made
+        return trial.folds
+
+    assert left(made(20), made(3, False), made(20)) == [0, 2]
+    assert left(made(9, False), made(3, False), made(8, False)) == [0, 2], "of those alone that came as far"
+    assert left(made(1, False), made(1)) == [1], "bayesian ones have one look, at the end"
+    assert left(made(1, False)) == [0]
+
+
+def test_time_is_up_in_the_midst_of_the_networks(monkeypatch):
+    """What is begun when there is too little time left is not there in the end, nor what would take too long."""
+    X, y = smooth(400)
+    clock = [0.0]
+    train_problem = Problem.train
+
+    def train_slowly(self, network, recipe, *arguments):
+        *rest, look, threads = arguments
+
+        def look_later(history):
+            clock[0] += 1.0  # a second from look to look
+            return look(history)
+
+        return train_problem(self, network, recipe, *rest, look_later, threads)
+
+    monkeypatch.setattr(Problem, "train", train_slowly)
+    monkeypatch.setattr("chainrule.learner.time.perf_counter", lambda: clock[0])
+    model = Regressor(
+        (8,), activation="tanh", max_iter=20, learning_rate="constant", ensemble=8, time_limit=150, n_threads=1,
+        random_state=0,
+    ).fit(X, y)  # fmt: skip
+    most = max(model.choice_, key=lambda chosen: chosen["networks"])
+    assert 3 <= most["networks"] < 8
+    assert len(model.validation_curve_) == 20, "all looks are there"
+    assert clock[0] <= 150 + 1, "what is under way ends at its next look"
+    assert model.hurried_
+
+
+def test_very_large_tables_are_encoded_with_less(monkeypatch):
+    """The numbers that a table becomes are to fit into memory."""
+    table = np.random.default_rng(0).normal(size=(500, 20))
+    table, described = read_table(table, "X")
+    inputs = Inputs.learn(described, table, "robust")
+    problem = Problem("half_squared_error", "identity", 1, {})
+    widths = []
+    for rows in (1000, 1_000_000, 10_000_000):
+        form = by_batches(rows, inputs, problem, {})[0].form
+        assert rows * inputs.width(form) <= max(ENCODED, rows * 20)
+        widths.append(inputs.width(form))
+    assert widths[0] > widths[1] > widths[2] == 20
+    assert [r.form.bins for r in by_batches(10_000_000, inputs, problem, {"hidden": (5,)})] == [0]
 
 
 def test_classes():

@@ -104,9 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument(
         "--solver", help=f"auto, {', '.join(SOLVERS)} (default: auto, which chooses what is not given here)"
     )
-    fit.add_argument(
-        "--time-limit", type=float, metavar="SECONDS", help="after which nothing is trained further (default: none)"
-    )
+    fit.add_argument("--time-limit", type=float, metavar="SECONDS", help="that it may take (default: any number)")
     fit.add_argument(
         "--ensemble", type=int, metavar="N", help="networks of each kind that auto trains (default: by rows)"
     )

@@ -473,16 +473,21 @@ class Estimator(Parameters):
             )
         self.seconds_ = time.perf_counter() - started
         self._describe_history()
-        self._describe_trials(trials, learner.constant)
+        self._describe_trials(trials, learner)
 
-    def _describe_trials(self, trials: list[Trial], constant: float) -> None:
-        names = names_apart([trial.recipe for trial in trials])
+    def _describe_trials(self, trials: list[Trial], learner: Learner) -> None:
+        recipes = [trial.recipe for trial in trials]
+        names = [
+            f"{name}{learner.paces[recipe].of(recipe.epochs) if recipe in learner.paces else ''}"
+            for name, recipe in zip(names_apart(recipes), recipes, strict=True)
+        ]
         self.choice_: list[dict[str, Any]] = [
             {"recipe": name, "networks": len(t.networks), "loss": t.loss, "share": t.share}
             for name, t in zip(names, trials, strict=True)
         ]
         if all(trial.recipe.solver for trial in trials):
-            self.choice_.append({"recipe": "a constant answer", "networks": 0, "loss": constant, "share": 0.0})
+            self.choice_.append({"recipe": "a constant answer", "networks": 0, "loss": learner.constant, "share": 0.0})
+        self.hurried_ = learner.hurried and not learner.stopped.is_set()
 
     def summary(self) -> str:
         """Return in a line what `fit` chose and why: mean losses of each way on rows not learned from.
@@ -508,7 +513,7 @@ class Estimator(Parameters):
             if not c["share"]
         )
         what = "" if self.rows_.shape is None else f"images of {' x '.join(map(str, self.rows_.shape))}: "
-        late = ", when time was up" if self.time_limit is not None and self.seconds_ >= self.time_limit else ""
+        late = ", when time was up" if self.hurried_ else ""
         return f"{what}{parts}, on rows not learned from; the others: {rest}; {self.seconds_:.1f} s{late}"
 
     def _partial_fit(

@@ -108,6 +108,7 @@ def _describe(model: Regressor | Classifier) -> dict[str, Any]:
         ],
         "choice": getattr(model, "choice_", None),
         "seconds": getattr(model, "seconds_", 0.0),
+        "hurried": getattr(model, "hurried_", False),
         "features": [str(name) for name in getattr(model, "feature_names_in_", [])],
         "history": {
             "loss": [float(e) for e in model.history_.loss],
@@ -300,6 +301,7 @@ def _restore_estimator(
             raise ValueError(f"a network of sizes {member.network.sizes} for {width} inputs")
     if described["choice"] is not None:
         model.choice_, model.seconds_ = list(described["choice"]), float(described["seconds"])
+        model.hurried_ = bool(described.get("hurried", False))
     model.loss_name_ = check_loss(described["loss"], network.activations[-1], network.sizes[-1])
     model.out_activation_ = network.activations[-1]
     past = described["history"]

@@ -23,7 +23,7 @@ from chainrule.ensemble import Pool
 from chainrule.generator import fingerprints
 from chainrule.images import Augmentation, candidates
 from chainrule.inputs import Form, Inputs
-from chainrule.jobs import Job, work_off
+from chainrule.jobs import Job, Pace, work_off
 from chainrule.network import Floats, Network
 from chainrule.recipes import (
     FEWER,
@@ -46,7 +46,7 @@ from chainrule.recipes import (
     to_try,
 )
 from chainrule.targets import Bends
-from chainrule.training import History
+from chainrule.training import Callback, History
 from chainrule.trials import Check, Choice, Doubles, Fold, Made, Trial, choose_shares, make_folds, mean_loss
 
 # A recipe whose loss for the m rows of the first fold is above the least by over 0.1 + 2/√m of that is not tried on others.
@@ -54,6 +54,7 @@ BEHIND, NOISE = 0.1, 2.0
 HOPELESS = 2.0  # times another's loss, that of a way after short trainings
 COPIES = 0.5  # of the rows
 LAYERS = {"hidden", "activation"}  # of a recipe
+MAY_TAKE, TIMED = 0.8, 2048  # of the time left, by one network; and the rows that show how long it will take
 INVERTIBLE = ("identity", "sigmoid", "softmax", "softplus", "exp")  # outputs that can be any constant
 
 
@@ -83,6 +84,9 @@ class Learner:
         self.encoded: dict[tuple[Form, bool], Array] = {}
         self.bent = None if self.bends is None else self.bends.apply(self.labels.astype(np.float64))
         self.known: dict[tuple[Recipe, int], Made] = {}  # trained already
+        self.paces: dict[Recipe, Pace] = {}  # where time is limited
+        self.took: dict[Recipe, float] = {}  # seconds, its last network
+        self.hurried = False  # something was left out, or cut short, for want of time
         # Whose units said the same for every row when their training ended.
         self.idle: list[tuple[Recipe, Network]] = []
         self.in_vain: set[Recipe] = set()  # whose second try was no better
@@ -135,19 +139,77 @@ class Learner:
         """Whether training is to end: time is up, or Ctrl-C was pressed."""
         return self.stopped.is_set() or time.perf_counter() > self.deadline
 
+    def too_long(self, recipe: Recipe) -> bool:
+        """Whether another network of a recipe would not be ready in time."""
+        return time.perf_counter() + self.took.get(recipe, 0.0) > self.deadline
+
+    def pace(self, recipe: Recipe, fold: Fold, threads: int) -> Pace:
+        """Return how many epochs, and rows, a network may have: as many as part of the time left allows.
+
+        A training that is cut short, its rate still high, leaves a network far from what a shorter one would have made of it.
+        """
+        left = self.deadline - time.perf_counter()
+        if math.isinf(left) or recipe.bayesian or "epochs" in self.fixed:
+            return Pace(recipe.epochs)
+        if recipe not in self.paces:
+            some = fold.kept[:: -(-len(fold.kept) // TIMED)]
+            # The first epoch begins with what is not in the caches yet.
+            trial = self.train(
+                self.begin(recipe, some, 0),
+                replace(recipe, epochs=2, learning_rate=SMALL),
+                some,
+                0,
+                lambda _: False,
+                threads,
+            )
+            affordable = max(MAY_TAKE * left, SMALL) / (min(trial.seconds) * len(fold.kept) / len(some))
+            self.paces[recipe] = Pace.within(affordable, recipe.epochs, len(fold.kept) // len(some))
+        return self.paces[recipe]
+
+    def begin(self, recipe: Recipe, kept: Indices, number: int) -> Network:
+        """Return a network as a recipe begins with it."""
+        columns = 1 if self.inputs is None else len(self.inputs.used)
+        network = self.problem.network(recipe, self.rows(recipe).shape[1], columns, self.seed_of(number))
+        if not recipe.bayesian:
+            self.problem.begin(network, self.labels_of(recipe)[kept])
+        return network
+
+    def train(
+        self, network: Network, recipe: Recipe, kept: Indices, number: int, look: Callback, threads: int
+    ) -> History:
+        """Train a network as a recipe says, on some of the rows."""
+        weight = None if self.weight is None else self.weight[kept]
+        history = self.problem.train(
+            network,
+            recipe,
+            self.rows(recipe)[kept],
+            self.labels_of(recipe)[kept],
+            weight if weight is not None and weight.any() else None,
+            self.seed_of(number),
+            None if self.inputs is None else self.inputs.groups(recipe.form),
+            self.signs(recipe),
+            look,
+            threads,
+        )
+        if history.ending == "interrupted":  # the training took Ctrl-C for itself: no other is to begin
+            self.stopped.set()
+        return history
+
+    def seed_of(self, number: int) -> int:
+        """Return the seed of a recipe's network."""
+        return (self.seed + 1_000_003 * number) % 2**63
+
+    def labels_of(self, recipe: Recipe) -> Floats:
+        """Return the labels as a recipe learns them: bent, or as they are."""
+        return self.bent if recipe.bend and self.bent is not None else self.labels
+
     def fit_member(self, recipe: Recipe, fold: Fold, number: int, threads: int = 1) -> Made:
         """Train one network on a fold's rows, and let it answer for the others."""
-        X, seed = self.rows(recipe), (self.seed + 1_000_003 * number) % 2**63
-        columns = 1 if self.inputs is None else len(self.inputs.used)
-        network = self.problem.network(recipe, X.shape[1], columns, seed)
-
-        aside = X[fold.aside] if fold.own is None else fold.own(recipe)
-        weight = None if self.weight is None else self.weight[fold.kept]
+        pace = self.pace(recipe, fold, threads)
+        started, kept = time.perf_counter(), fold.kept[:: pace.one_in]
+        network = self.begin(recipe, kept, number)
+        aside = self.rows(recipe)[fold.aside] if fold.own is None else fold.own(recipe)
         checks: list[Check] = []
-
-        labels = self.labels
-        if recipe.bend and self.bent is not None:
-            labels = self.bent
 
         def check(history: History) -> None:
             answers = self.problem.pool.ask(network, aside, threads)
@@ -160,25 +222,13 @@ class Learner:
                 check(history)
             return self.late()
 
-        if not recipe.bayesian:
-            self.problem.begin(network, labels[fold.kept])
-        history = self.problem.train(
-            network,
-            recipe,
-            X[fold.kept],
-            labels[fold.kept],
-            weight if weight is not None and weight.any() else None,
-            seed,
-            None if self.inputs is None else self.inputs.groups(recipe.form),
-            self.signs(recipe),
-            look,
-            threads,
-        )
-        if history.ending == "interrupted":  # the training took Ctrl-C for itself: no other is to begin
-            self.stopped.set()
+        history = self.train(network, replace(recipe, epochs=pace.epochs), kept, number, look, threads)
+        self.took[recipe] = time.perf_counter() - started
         if not checks:
             check(history)
-        return Made(network, history, checks)
+        whole = history.epochs == pace.epochs or history.ending not in ("stopped", "interrupted")
+        self.hurried |= not whole or pace != Pace(recipe.epochs)
+        return Made(network, history, checks, whole)
 
     def all_of(self, jobs: Sequence[Job], ahead: Sequence[Job] = ()) -> list[Made | None]:
         """Train many networks, one a core; None where training diverged, or was not begun before time was up.
@@ -192,7 +242,8 @@ class Learner:
             recipe, fold, number = job
             if (recipe, number) in self.known:
                 return self.known.pop((recipe, number))
-            if self.late() and (number > 0 or any(trained.values())):
+            if (number > 0 or any(trained.values())) and (self.late() or self.too_long(recipe)):
+                self.hurried = True
                 return None
             made, vain = self.train_one(recipe, fold, number, threads)
             if vain:
@@ -444,6 +495,7 @@ class Learner:
                     trials[recipe].made.append(made)
             for trial in trials.values():
                 if trial.made:
+                    trial.drop_unfinished()
                     trial.judge(self.loss_of)
             heard = [trial for trial in trials.values() if trial.evidence is not None and trial.recipe.hidden]
             for trial in sorted(heard, key=lambda trial: -(trial.evidence or 0))[1:]:

@@ -114,8 +114,8 @@ class Parameters(BaseEstimator):  # type: ignore[misc]
     ensemble : int, default "auto"
         How many networks of each kind auto trains: into so many parts the rows are divided.
     time_limit : float, optional
-        Seconds after which nothing more is begun; what is under way ends with its epoch, and of auto one network is trained
-        in any case. Without it what is learned does not depend on the machine.
+        Seconds that `fit` may take; with it what is learned depends on the machine. Auto trains for fewer epochs, on fewer
+        rows or fewer networks, but one in any case; where a solver or `max_iter` is named, training ends with the epoch.
     standardize : bool, default True
         Scale each column of numbers, and of the Regressor's y, inside: to mean 0 and deviation 1, by auto robustly; y only
         where output is identity.

@@ -30,7 +30,8 @@ SMALL = 1e-12  # stands for 0 where it would be divided by, or its logarithm tak
 BIASES = 1 << 20  # the random stream of a bayesian network's first biases: far from those of its layers
 BINS, WAVES = 32, 16  # of a number that is given as shares of bins, or as waves, too
 EMBEDDED, BINNED = 600_000, 200_000  # weights that an embedding may have, those that stay 0 included; a layer of bins
-EMBEDDINGS = (  # the richest that stays below that
+ENCODED = 600_000_000  # numbers that a table may become
+EMBEDDINGS = (  # the richest that stays below those
     *(Form(BINS, WAVES, units) for units in (8, 4)),
     *(Form(BINS // 2, WAVES // 2, units) for units in (4, 2)),
     *(Form(BINS // 4, WAVES // 4, units) for units in (2, 1)),
@@ -276,8 +277,8 @@ def by_batches(rows: int, inputs: Inputs | None, problem: Problem, fixed: dict[s
     """The recipes of mini-batch training: of a table with its numbers as shares of bins and as waves, embedded.
 
     Where answers may only rise, or the user has settled the layers, one recipe has numbers as they are, another has them as
-    shares of bins, too; very many columns are given as they are. Classes ask for less: a large network is soon too sure of
-    what it has seen; but where they hardly overlap it may well be sure.
+    shares of bins, too; very many columns, and those of very large tables, are given as they are. Classes ask for less: a
+    large network is soon too sure of what it has seen; but where they hardly overlap it may well be sure.
     """
     batch, epochs = batches(rows)
     hidden = (128, 128) if rows < 2500 else (128, 128, 128) if rows < 20_000 else (256, 256, 256)
@@ -288,12 +289,14 @@ def by_batches(rows: int, inputs: Inputs | None, problem: Problem, fixed: dict[s
         fewer = math.ceil(OF_CLASSES * epochs)
         plain = replace(plain, epochs=fewer, weight_decay=1.0, label_smoothing=0.02)
     forms = [PLAIN]
-    if inputs is not None and not problem.monotone and not {"hidden", "activation", "dropout"} & set(fixed):
-        units = len(inputs.used)
-        fits = (form for form in EMBEDDINGS if inputs.width(form) * form.embedding * units <= EMBEDDED)
-        forms = [next(fits, PLAIN)]
-    elif inputs is not None and inputs.width(Form(BINS)) * (fixed.get("hidden") or hidden)[0] <= BINNED:
-        forms.append(Form(BINS))
+    if inputs is not None:
+        width = {form: w for form in (*EMBEDDINGS, Form(BINS)) if rows * (w := inputs.width(form)) <= ENCODED}
+        if problem.monotone or {"hidden", "activation", "dropout"} & set(fixed):
+            first = (fixed.get("hidden") or hidden)[0]
+            forms += [form for form in width if not form.embedding and width[form] * first <= BINNED]
+        else:
+            units = len(inputs.used)
+            forms = [next((form for form in width if 0 < width[form] * form.embedding * units <= EMBEDDED), PLAIN)]
     recipes = [replace(plain, form=form) for form in forms]
     if problem.loss in SMOOTHED:
         recipes += [*([sure(recipes[-1])] if rows >= KNOWN else []), gentle(plain, epochs)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
@@ -49,6 +50,7 @@ class Made(NamedTuple):
     network: Network
     history: History
     checks: list[Check]
+    whole: bool = True  # not cut short
 
 
 def make_folds(first: Indices, count: int, seed: int, classes: Array | None = None) -> list[Fold]:
@@ -96,6 +98,13 @@ class Trial:
         heard = self.made[0].history.evidence if self.made else None
         return None if heard is None else heard.log
 
+    def drop_unfinished(self) -> None:
+        """Let go of networks that were cut short where others were not, or much later: all are judged at one time."""
+        longest = max(len(made.checks) for made in self.made)
+        whole = any(made.whole for made in self.made)
+        good = [made.whole if whole else 2 * len(made.checks) > longest for made in self.made]
+        self.folds, self.made = list(compress(self.folds, good)), list(compress(self.made, good))
+
     def judge(self, loss_of: Judge) -> int:
         """Find the time at which all its networks together answered best.
 
@@ -110,7 +119,7 @@ class Trial:
     def settle(self, loss_of: Judge) -> None:
         """Let all its networks be as they were at that time."""
         best = self.judge(loss_of)
-        for network, history, at in self.made:
+        for network, history, at, _ in self.made:
             self.answers.append(at[best].answers)
             network.parameters = at[best].parameters
             history.best_epoch, history.validation = at[best].epoch, self.losses
