@@ -7,6 +7,7 @@ import pickle
 import re
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -381,6 +382,28 @@ def test_time_limit_ends_the_training():
 def test_what_little_time_allows(affordable, pace, said):
     assert Pace.within(affordable, 30, 10) == pace
     assert pace.of(30) == said
+
+
+def test_all_networks_of_a_recipe_have_one_pace(monkeypatch):
+    """However many threads ask for it at once: they are judged look by look. Ctrl-C may end what it is found by."""
+    asked = []
+
+    def train(self, network, recipe, kept, number, look, threads):
+        asked.append(len(kept))
+        time.sleep(0.05)
+        return History(seconds=[9.0, 1.0])
+
+    monkeypatch.setattr(Learner, "train", train)
+    labels = np.zeros((8192, 1))
+    learner = Learner(Problem("half_squared_error", "identity", 1, {}), None, labels, labels, None, 0, 2)
+    recipe, folds = Recipe("adamw", (), "identity", epochs=50), [Fold(np.arange(8192), np.arange(1))] * 2
+    assert learner.pace(recipe, folds[0], 1) == Pace(50), "time is not limited"
+    learner.deadline = time.perf_counter() + 100  # of an epoch of four seconds
+    with ThreadPoolExecutor() as pool:
+        assert set(pool.map(lambda fold: learner.pace(recipe, fold, 1), folds)) <= {Pace(20), Pace(19)}
+    assert asked == [2048]
+    monkeypatch.setattr(Learner, "train", lambda *arguments: History())
+    assert learner.pace(replace(recipe, beta2=0.9), folds[0], 1) == Pace(50)
 
 
 def test_a_large_table_in_little_time(tmp_path):

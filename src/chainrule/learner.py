@@ -85,6 +85,7 @@ class Learner:
         self.bent = None if self.bends is None else self.bends.apply(self.labels.astype(np.float64))
         self.known: dict[tuple[Recipe, int], Made] = {}  # trained already
         self.paces: dict[Recipe, Pace] = {}  # where time is limited
+        self.pacing = threading.Lock()
         self.took: dict[Recipe, float] = {}  # seconds, its last network
         self.hurried = False  # something was left out, or cut short, for want of time
         # Whose units said the same for every row when their training ended.
@@ -151,20 +152,16 @@ class Learner:
         left = self.deadline - time.perf_counter()
         if math.isinf(left) or recipe.bayesian or "epochs" in self.fixed:
             return Pace(recipe.epochs)
-        if recipe not in self.paces:
-            some = fold.kept[:: -(-len(fold.kept) // TIMED)]
-            # The first epoch begins with what is not in the caches yet.
-            trial = self.train(
-                self.begin(recipe, some, 0),
-                replace(recipe, epochs=2, learning_rate=SMALL),
-                some,
-                0,
-                lambda _: False,
-                threads,
-            )
-            affordable = max(MAY_TAKE * left, SMALL) / (min(trial.seconds) * len(fold.kept) / len(some))
-            self.paces[recipe] = Pace.within(affordable, recipe.epochs, len(fold.kept) // len(some))
-        return self.paces[recipe]
+        with self.pacing:  # all networks of a recipe have one
+            if recipe not in self.paces:
+                some = fold.kept[:: -(-len(fold.kept) // TIMED)]
+                short = replace(recipe, epochs=2, learning_rate=SMALL)
+                seconds = self.train(self.begin(short, some, 0), short, some, 0, lambda _: False, threads).seconds
+                # The first epoch begins with what is not in the caches yet.
+                epoch = max(min(seconds, default=0.0), SMALL) * len(fold.kept) / len(some)
+                affordable = max(MAY_TAKE * left, SMALL) / epoch
+                self.paces[recipe] = Pace.within(affordable, recipe.epochs, len(fold.kept) // len(some))
+            return self.paces[recipe]
 
     def begin(self, recipe: Recipe, kept: Indices, number: int) -> Network:
         """Return a network as a recipe begins with it."""
