@@ -478,7 +478,7 @@ class Estimator(Parameters):
     def _describe_trials(self, trials: list[Trial], learner: Learner) -> None:
         recipes = [trial.recipe for trial in trials]
         names = [
-            f"{name}{learner.paces[recipe].of(recipe.epochs) if recipe in learner.paces else ''}"
+            f"{name}{learner.pace(recipe).of(recipe.epochs)}"
             for name, recipe in zip(names_apart(recipes), recipes, strict=True)
         ]
         self.choice_: list[dict[str, Any]] = [
@@ -513,7 +513,8 @@ class Estimator(Parameters):
             if not c["share"]
         )
         what = "" if self.rows_.shape is None else f"images of {' x '.join(map(str, self.rows_.shape))}: "
-        late = ", when time was up" if self.hurried_ else ""
+        up = self.time_limit is not None and self.seconds_ >= self.time_limit
+        late = ", when time was up" if up else ", to be ready in time" if self.hurried_ else ""
         return f"{what}{parts}, on rows not learned from; the others: {rest}; {self.seconds_:.1f} s{late}"
 
     def _partial_fit(

@@ -36,8 +36,8 @@ class Pace(NamedTuple):
 
     def of(self, epochs: int) -> str:
         """Return what is to be said of it where so many epochs were wanted."""
-        rows = f" on one row in {self.one_in}" if self.one_in > 1 else ""
-        return f", {self.epochs} of {epochs} epochs{rows}" if self != Pace(epochs) else ""
+        rows = f", one row in {self.one_in}" if self.one_in > 1 else ""
+        return f" ({self.epochs} of {epochs} epochs{rows})" if self != Pace(epochs) else ""
 
 
 @dataclass

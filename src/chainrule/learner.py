@@ -10,6 +10,7 @@ import contextlib
 import math
 import threading
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -20,12 +21,13 @@ import numpy as np
 from chainrule.data import Array, DataError, Indices, alone
 from chainrule.diagnosis import CLEARLY, Answers, Remedies, idle, learned, no_better, unvaried
 from chainrule.ensemble import Pool
-from chainrule.generator import fingerprints
+from chainrule.generator import fingerprints, permutation
 from chainrule.images import Augmentation, candidates
 from chainrule.inputs import Form, Inputs
 from chainrule.jobs import Job, Pace, work_off
 from chainrule.network import Floats, Network
 from chainrule.recipes import (
+    CHECKS,
     FEWER,
     LEADING,
     ONE_IN,
@@ -47,14 +49,16 @@ from chainrule.recipes import (
 )
 from chainrule.targets import Bends
 from chainrule.training import Callback, History
-from chainrule.trials import Check, Choice, Doubles, Fold, Made, Trial, choose_shares, make_folds, mean_loss
+from chainrule.trials import FOLDS, Check, Choice, Doubles, Fold, Made, Trial, choose_shares, make_folds, mean_loss
 
 # A recipe whose loss for the m rows of the first fold is above the least by over 0.1 + 2/√m of that is not tried on others.
 BEHIND, NOISE = 0.1, 2.0
 HOPELESS = 2.0  # times another's loss, that of a way after short trainings
 COPIES = 0.5  # of the rows
 LAYERS = {"hidden", "activation"}  # of a recipe
-MAY_TAKE, TIMED = 0.8, 2048  # of the time left, by one network; and the rows that show how long it will take
+# Where time is limited: what part of what is left first networks may take, and trials of distortions; and the rows that show
+# how long one takes.
+MAY_TAKE, TO_CHOOSE, TIMED = 0.8, 0.25, 2048
 INVERTIBLE = ("identity", "sigmoid", "softmax", "softplus", "exp")  # outputs that can be any constant
 
 
@@ -84,9 +88,8 @@ class Learner:
         self.encoded: dict[tuple[Form, bool], Array] = {}
         self.bent = None if self.bends is None else self.bends.apply(self.labels.astype(np.float64))
         self.known: dict[tuple[Recipe, int], Made] = {}  # trained already
-        self.paces: dict[Recipe, Pace] = {}  # where time is limited
-        self.pacing = threading.Lock()
-        self.took: dict[Recipe, float] = {}  # seconds, its last network
+        self.paces: dict[Recipe, Pace] = {}  # where time is limited; of a second try it is that of the first
+        self.took: dict[Recipe, float] = {}  # seconds of one thread, a recipe's last network
         self.hurried = False  # something was left out, or cut short, for want of time
         # Whose units said the same for every row when their training ended.
         self.idle: list[tuple[Recipe, Network]] = []
@@ -140,28 +143,44 @@ class Learner:
         """Whether training is to end: time is up, or Ctrl-C was pressed."""
         return self.stopped.is_set() or time.perf_counter() > self.deadline
 
-    def too_long(self, recipe: Recipe) -> bool:
+    def too_long(self, recipe: Recipe, threads: int) -> bool:
         """Whether another network of a recipe would not be ready in time."""
-        return time.perf_counter() + self.took.get(recipe, 0.0) > self.deadline
+        return time.perf_counter() + self.took.get(recipe, 0.0) / threads > self.deadline
 
-    def pace(self, recipe: Recipe, fold: Fold, threads: int) -> Pace:
-        """Return how many epochs, and rows, a network may have: as many as part of the time left allows.
+    def pace(self, recipe: Recipe) -> Pace:
+        """Return for how many epochs a network is trained, and on one in how many of the rows."""
+        return self.paces.get(at_any_rate(recipe), Pace(recipe.epochs))
+
+    def set_paces(self, jobs: Sequence[Job], part: float) -> None:
+        """Let networks have as many epochs, and rows, as a part of the time left allows, if it is limited.
 
         A training that is cut short, its rate still high, leaves a network far from what a shorter one would have made of it.
+        All recipes of the jobs are shortened alike: they are going to be compared.
         """
-        left = self.deadline - time.perf_counter()
-        if math.isinf(left) or recipe.bayesian or "epochs" in self.fixed:
-            return Pace(recipe.epochs)
-        with self.pacing:  # all networks of a recipe have one
-            if recipe not in self.paces:
-                some = fold.kept[:: -(-len(fold.kept) // TIMED)]
-                short = replace(recipe, epochs=2, learning_rate=SMALL)
-                seconds = self.train(self.begin(short, some, 0), short, some, 0, lambda _: False, threads).seconds
-                # The first epoch begins with what is not in the caches yet.
-                epoch = max(min(seconds, default=0.0), SMALL) * len(fold.kept) / len(some)
-                affordable = max(MAY_TAKE * left, SMALL) / epoch
-                self.paces[recipe] = Pace.within(affordable, recipe.epochs, len(fold.kept) // len(some))
-            return self.paces[recipe]
+        if math.isinf(self.deadline) or "epochs" in self.fixed:
+            return
+        new = {at_any_rate(recipe): fold for recipe, fold, _ in jobs if not recipe.bayesian}
+        new = {recipe: fold for recipe, fold in new.items() if recipe not in self.paces}
+        threads = max(1, self.n_threads // max(len(jobs), 1))
+        whole = [recipe.epochs * self.epoch_of(recipe, fold, threads) for recipe, fold in new.items()]
+        left = max(self.deadline - time.perf_counter(), SMALL)
+        for recipe, fold in new.items():
+            longest = max(max(whole), sum(whole) / self.n_threads)
+            affordable = max(recipe.epochs * part * left / longest, SMALL)
+            self.paces[recipe] = Pace.within(affordable, recipe.epochs, max(1, len(fold.kept) // TIMED))
+
+    def epoch_of(self, recipe: Recipe, fold: Fold, threads: int) -> float:
+        """Return how many seconds an epoch takes, by two of some rows: the first begins with what no cache holds yet."""
+        if self.late():
+            return np.inf
+        some = fold.kept[:: -(-len(fold.kept) // TIMED)]
+        short = replace(recipe, epochs=2, learning_rate=SMALL)
+        with warnings.catch_warnings(), contextlib.suppress(FloatingPointError):
+            warnings.simplefilter("ignore", UserWarning)  # that this is interrupted; what follows will say so
+            seconds = self.train(self.begin(short, some, 0), short, some, 0, lambda _: self.late(), threads).seconds
+            looked_at = self.judged_by(fold) * min(1.0, CHECKS / recipe.epochs) / 3  # answers take a third of training
+            return max(min(seconds, default=np.inf), SMALL) * (len(fold.kept) + looked_at) / len(some)
+        return SMALL
 
     def begin(self, recipe: Recipe, kept: Indices, number: int) -> Network:
         """Return a network as a recipe begins with it."""
@@ -202,7 +221,7 @@ class Learner:
 
     def fit_member(self, recipe: Recipe, fold: Fold, number: int, threads: int = 1) -> Made:
         """Train one network on a fold's rows, and let it answer for the others."""
-        pace = self.pace(recipe, fold, threads)
+        pace = self.pace(recipe)
         started, kept = time.perf_counter(), fold.kept[:: pace.one_in]
         network = self.begin(recipe, kept, number)
         aside = self.rows(recipe)[fold.aside] if fold.own is None else fold.own(recipe)
@@ -220,18 +239,20 @@ class Learner:
             return self.late()
 
         history = self.train(network, replace(recipe, epochs=pace.epochs), kept, number, look, threads)
-        self.took[recipe] = time.perf_counter() - started
+        self.took[recipe] = (time.perf_counter() - started) * threads
         if not checks:
             check(history)
         whole = history.epochs == pace.epochs or history.ending not in ("stopped", "interrupted")
-        self.hurried |= not whole or pace != Pace(recipe.epochs)
+        if not whole or pace != Pace(recipe.epochs):
+            self.hurried = True
         return Made(network, history, checks, whole)
 
-    def all_of(self, jobs: Sequence[Job], ahead: Sequence[Job] = ()) -> list[Made | None]:
+    def all_of(self, jobs: Sequence[Job], ahead: Sequence[Job] = (), part: float = MAY_TAKE) -> list[Made | None]:
         """Train many networks, one a core; None where training diverged, or was not begun before time was up.
 
         Costly ones that would leave cores idle in the end are trained before the others, by all cores. What is likely to
-        come next is trained ahead, by cores that have nothing else to do.
+        come next is trained ahead, by cores that have nothing else to do. Where time is limited, first networks are to take
+        no more than a part of what is left, and costly ones come last.
         """
         in_vain: list[Recipe] = []
 
@@ -239,7 +260,7 @@ class Learner:
             recipe, fold, number = job
             if (recipe, number) in self.known:
                 return self.known.pop((recipe, number))
-            if (number > 0 or any(trained.values())) and (self.late() or self.too_long(recipe)):
+            if (self.late() or self.too_long(recipe, threads)) and (number > 0 or any(trained.values())):
                 self.hurried = True
                 return None
             made, vain = self.train_one(recipe, fold, number, threads)
@@ -252,10 +273,12 @@ class Learner:
 
         for recipe, _, _ in jobs:
             self.rows(recipe)  # before threads ask for it
-        costly = [job for job in jobs if job[0].costly and (job[0], job[2]) not in self.known]
+        self.set_paces([job for job in jobs if (job[0], job[2]) not in self.known], part)
+        limited = math.isfinite(self.deadline)
+        costly = [job for job in jobs if job[0].costly and not limited and (job[0], job[2]) not in self.known]
         first = [] if ahead else costly[: len(costly) % self.n_threads]
         trained: dict[Job, Made | None] = {}
-        rest = sorted((job for job in jobs if job not in first), key=lambda job: not job[0].costly)
+        rest = sorted((job for job in jobs if job not in first), key=lambda job: job[0].costly == limited)
 
         for some, beside in ((first, ()), (rest, ahead)):
             work_off(some, beside, self.n_threads, run, trained, self.stopped)
@@ -274,7 +297,8 @@ class Learner:
         with contextlib.suppress(FloatingPointError):
             made = self.fit_member(recipe, fold, number, threads)
         stuck = made is not None and bool(self.faults(recipe, made.network))
-        if (made is None or (stuck and recipe not in self.in_vain)) and "learning_rate" not in self.fixed:
+        again_too = stuck and recipe not in self.in_vain and not self.too_long(recipe, threads)
+        if (made is None or again_too) and "learning_rate" not in self.fixed:
             first, slower = made, replace(recipe, learning_rate=recipe.learning_rate / 10)
             with contextlib.suppress(FloatingPointError):
                 again = self.fit_member(slower, fold, number, threads)
@@ -306,7 +330,8 @@ class Learner:
         def own(recipe: Recipe) -> Array:
             return self.encode(given, recipe)
 
-        return [Fold(np.arange(n), np.arange(0), own) for _ in range(count)]
+        mixed = permutation(self.seed, FOLDS, n)  # some of them, one in so many, are then of all kinds
+        return [Fold(mixed, np.arange(0), own) for _ in range(count)]
 
     def trials(self, recipes: list[Recipe], folds: list[Fold]) -> tuple[list[Trial], float]:
         """Return the trials of recipes, of a linear model and, where these learn nothing, of others; and its loss.
@@ -322,10 +347,12 @@ class Learner:
             if not LAYERS & set(self.fixed):
                 among = [replace(linear(rows, self.width, self.problem, self.fixed), bend=bend)]
         trials = self.cross_fit([*recipes, *among], folds)
-        ran = max((trial.folds for trial in trials), key=len, default=folds[:1])
+        ran = max(
+            (trial.folds for trial in trials), key=len, default=folds[:1]
+        )  # the losses of others say nothing beside these
         measured = trials if bars == among or self.late() else self.cross_fit(bars, ran)
-        straight = min((t.loss for t in measured if t.recipe in bars and len(t.folds) == len(ran)), default=np.inf)
-        best = min((t.loss for t in trials if t.recipe not in among and len(t.folds) == len(ran)), default=np.inf)
+        straight = min((t.loss for t in measured if t.recipe in bars and t.folds == ran), default=np.inf)
+        best = min((t.loss for t in trials if t.recipe not in among and t.folds == ran), default=np.inf)
         self.constant = self.loss_of(ran, self.constants(ran))
         if not self.late() and (best >= self.constant or best - straight > CLEARLY * abs(self.constant)):
             trials += self.cross_fit(others(recipes, self.fixed), folds)
@@ -439,7 +466,7 @@ class Learner:
 
     def faults(self, recipe: Recipe, network: Network) -> list[str]:
         """Return what is to be said of a network's idle units; the evidence may well have found that few are needed."""
-        return [] if recipe.bayesian or self.late() else idle(network, self.rows(recipe))
+        return [] if recipe.bayesian or self.late() or self.hurried else idle(network, self.rows(recipe))
 
     def constants(self, folds: list[Fold]) -> list[Doubles]:
         """Return answers that do not look at the inputs."""
@@ -452,7 +479,11 @@ class Learner:
 
     def look_at_answers(self, choice: Choice, linear: float) -> None:
         """Say what the ensemble's answers are no better than, if nothing has cut the training short."""
-        if self.late():
+        if self.hurried and not self.stopped.is_set() and not learned(choice.loss, self.constant, len(self.labels)):
+            self.warnings.append(
+                "nothing was learned in the time that time_limit allows: set it higher, or leave it out"
+            )
+        if self.late() or self.hurried:
             return
         pairs = Answers(choice.answers, self.constants(choice.folds), partial(self.loss_of, choice.folds))
         said, self.unlearned = no_better(pairs, self.problem, self.table, self.labels, linear, self.remedies)
@@ -464,7 +495,7 @@ class Learner:
         short = to_try(recipe, len(few.kept))
         jobs = [(replace(short, augment=augment), few, 0) for augment in candidates]
         losses = []
-        for made in self.all_of(jobs):
+        for made in self.all_of(jobs, part=TO_CHOOSE):
             loss = np.inf if made is None else self.loss_of([few], [made.checks[-1].answers])
             losses.append(loss if np.isfinite(loss) else np.inf)
         return replace(recipe, augment=candidates[int(np.argmin(losses))])
@@ -498,6 +529,11 @@ class Learner:
             for trial in sorted(heard, key=lambda trial: -(trial.evidence or 0))[1:]:
                 del trials[trial.recipe]
         return [trial for trial in trials.values() if trial.made]
+
+
+def at_any_rate(recipe: Recipe) -> Recipe:
+    """Return what two recipes have in common that differ in the learning rate alone."""
+    return replace(recipe, learning_rate=0.0)
 
 
 def short_of(recipe: Recipe) -> Recipe:

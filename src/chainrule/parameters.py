@@ -115,7 +115,8 @@ class Parameters(BaseEstimator):  # type: ignore[misc]
         How many networks of each kind auto trains: into so many parts the rows are divided.
     time_limit : float, optional
         Seconds that `fit` may take; with it what is learned depends on the machine. Auto trains for fewer epochs, on fewer
-        rows or fewer networks, but one in any case; where a solver or `max_iter` is named, training ends with the epoch.
+        rows or fewer networks, but one in any case. With a solver named, training ends with the epoch; with `max_iter`, after
+        a twentieth of it.
     standardize : bool, default True
         Scale each column of numbers, and of the Regressor's y, inside: to mean 0 and deviation 1, by auto robustly; y only
         where output is identity.

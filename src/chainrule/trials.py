@@ -99,7 +99,10 @@ class Trial:
         return None if heard is None else heard.log
 
     def drop_unfinished(self) -> None:
-        """Let go of networks that were cut short where others were not, or much later: all are judged at one time."""
+        """Let go of networks that were cut short, if others are whole, else of those much shorter than the longest.
+
+        All are judged at one time, which would be that of the shortest.
+        """
         longest = max(len(made.checks) for made in self.made)
         whole = any(made.whole for made in self.made)
         good = [made.whole if whole else 2 * len(made.checks) > longest for made in self.made]
@@ -152,10 +155,13 @@ def choose_shares(trials: list[Trial], loss_of: Judge, pool: Pool) -> Choice:
     """
     finite = [k for k, trial in enumerate(trials) if np.isfinite(trial.loss)]
     most = max(len(trials[k].folds) for k in finite)
-    able = [k for k in finite if 2 * len(trials[k].folds) >= most]
-    folds = [
-        fold for fold in trials[able[0]].folds if all(fold in trials[k].folds for k in able)
-    ]  # judged by the same rows
+    able: list[int] = []
+    folds = next(trials[k].folds for k in finite if len(trials[k].folds) == most)
+    for k in finite:  # all are judged by the same rows
+        common = [fold for fold in folds if fold in trials[k].folds]
+        if 2 * len(trials[k].folds) >= most and common:
+            able.append(k)
+            folds = common
     answers = {
         k: [z for fold, z in zip(trials[k].folds, trials[k].answers, strict=True) if fold in folds] for k in able
     }
