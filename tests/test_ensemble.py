@@ -489,6 +489,70 @@ def test_a_validation_set_is_there_whatever_order_rows_come_in(monkeypatch):
     assert model.score(X[8192:], y[8192:]) > 0.9
 
 
+def test_networks_that_went_astray_begin_again(monkeypatch):
+    """Known by an evidence far below the middle one's; what comes of it stays where it has more, of two tries at the most."""
+    folds = [Fold(np.delete(np.arange(80), np.arange(k, 80, 8)), np.arange(k, 80, 8)) for k in range(8)]
+    labels, tried = np.zeros((80, 1)), []
+
+    def made(log):
+        answers = np.full((10, 1), -log)  # the loss is half the square
+        return Made(
+            Network([1, 1]),
+            History(evidence=Evidence(70 * log, 1.0, np.ones(1), np.ones(1))),
+            [Check(1, np.zeros(2), answers)],
+        )
+
+    def all_of(self, jobs, ahead=(), part=0.0):
+        tried.extend((folds.index(fold), number) for _, fold, number in jobs)
+        return [made({3: -0.4, 5: -9.9 if number < 16 else -1.0}[folds.index(fold)]) for _, fold, number in jobs]
+
+    monkeypatch.setattr(Learner, "all_of", all_of)
+    learner = Learner(Problem("half_squared_error", "identity", 1, {}), None, labels, labels, None, 0, 1)
+    trial = Trial(
+        Recipe("bayesian", (5,), "tanh"),
+        list(folds),
+        [made(log) for log in (-0.5, -0.6, -0.5, -3, -0.55, -4, -0.4, -0.65)],
+    )
+    learner.start_again(trial)
+    assert tried == [(3, 11), (5, 13), (5, 21)]
+    heard = [one.history.evidence.log / 70 for one in trial.made]
+    assert heard == pytest.approx([-0.5, -0.6, -0.5, -0.4, -0.55, -1.0, -0.4, -0.65])
+    assert trial.loss == pytest.approx(np.mean(np.square(heard)) / 2)
+    tried.clear()
+    batches = Trial(
+        Recipe("adamw", (5,), "tanh"),
+        folds[:1],
+        [Made(Network([1, 1]), History(), [Check(1, np.zeros(2), np.ones((10, 1)))])],
+    )
+    learner.start_again(batches)
+    assert not tried
+
+
+@pytest.mark.parametrize(("later", "shares"), [(0.5, 1), (3.0, 4)])
+def test_what_fell_behind_is_tried_after_all(later, shares, monkeypatch):
+    """Where the best for the first part is far worse for the others than another was for the first."""
+    first, second = Recipe("adamw", (5,), "tanh"), Recipe("adamw", (9,), "tanh")
+    labels = np.zeros((40, 1))
+    folds = [Fold(np.delete(np.arange(40), np.arange(k, 40, 4)), np.arange(k, 40, 4)) for k in range(4)]
+
+    def all_of(self, jobs, ahead=(), part=0.0):
+        answers = [(later if number else 0.1) if recipe is first else 1.0 for recipe, _, number in jobs]
+        return [Made(Network([1, 1]), History(), [Check(1, np.zeros(2), np.full((10, 1), z))]) for z in answers]
+
+    monkeypatch.setattr(Learner, "all_of", all_of)
+    learner = Learner(Problem("half_squared_error", "identity", 1, {}), None, labels, labels, None, 0, 1)
+    trials = learner.cross_fit([first, second], folds)
+    assert [len(trial.made) for trial in trials] == [4, shares]
+
+
+def test_a_function_that_some_starts_miss():
+    """Of 300 rows: before others were begun in their place, two of these seeds had errors of 0.04."""
+    X = np.random.default_rng(0).uniform(-1, 1, (1300, 5))
+    y = np.exp(X[:, 0]) * np.sin(2 * X[:, 1]) + X[:, 2] * X[:, 3]
+    for seed in (0, 5):
+        assert rmse(Regressor(random_state=seed).fit(X[:300], y[:300]), X[300:], y[300:]) < 0.002
+
+
 def test_networks_cut_short_do_not_speak_for_whole_ones():
     """All networks of a recipe are judged at one time: one that ended early would make that early for all."""
 
@@ -810,8 +874,9 @@ def test_a_column_that_is_answered_worse_than_by_a_constant_is_one():
     assert np.corrcoef(Z[:, 0], Y[:, 0])[0, 1] > 0.85
 
 
-def test_a_column_of_which_nothing_is_learned_is_said(rng):
-    """Where there are several, the others' gain does not hide it."""
+def test_a_column_of_which_nothing_is_learned_is_said():
+    """Where there are several, the others' gain does not hide it. (Of other draws noise seems learned by chance.)"""
+    rng = np.random.default_rng(1)
     X = rng.normal(size=(200, 3))
     Y = np.stack([X[:, 0], rng.normal(size=200)], axis=1)
     how = {"random_state": 0, "n_threads": 2, "ensemble": 2, "max_iter": 30}
@@ -930,7 +995,8 @@ def test_second_tries_end_where_the_first_of_them_was_in_vain(n_threads, rng, mo
     fit_member, tries = Learner.fit_member, []
 
     def listen(self, recipe, fold, number, threads=1):
-        tries.append((recipe.learning_rate, number))
+        if number < 3:  # bayesian ones may begin again, as others
+            tries.append((recipe.learning_rate, number))
         return fit_member(self, recipe, fold, number, threads)
 
     monkeypatch.setattr(Learner, "fit_member", listen)

@@ -53,7 +53,10 @@ from chainrule.trials import FOLDS, Check, Choice, Doubles, Fold, Made, Trial, c
 
 # A recipe whose loss for the m rows of the first fold is above the least by over 0.1 + 2/√m of that is not tried on others.
 BEHIND, NOISE = 0.1, 2.0
-HOPELESS = 2.0  # times another's loss, that of a way after short trainings
+HOPELESS = 2.0  # times another's loss, that of a way after short trainings, or of what was thought the best after all
+# A bayesian network's evidence below the middle of those of its recipe, in nats a label: one that fits by a third less. So
+# often others are then begun in its place.
+ASTRAY, STARTS = 0.2, 2
 COPIES = 0.5  # of the rows
 LAYERS = {"hidden", "activation"}  # of a recipe
 # Where time is limited: what part of what is left first networks may take, and trials of distortions; and the rows that show
@@ -506,6 +509,17 @@ class Learner:
         Of the bayesian ones that of the larger evidence goes on.
         """
         trials = {recipe: Trial(recipe) for recipe in recipes}
+
+        def run(jobs: list[Job], ahead: Sequence[Job] = ()) -> None:
+            for (recipe, fold, _), made in zip(jobs, self.all_of(jobs, ahead), strict=True):
+                if made is not None:
+                    trials[recipe].folds.append(fold)
+                    trials[recipe].made.append(made)
+            for trial in trials.values():
+                if trial.made:
+                    trial.drop_unfinished()
+                    trial.judge(self.loss_of)
+
         for some in (folds[:1], folds[1:]) if len(recipes) > 1 else (folds,):
             lowest = min((trial.loss for trial in trials.values()), default=np.inf)
             judged = self.judged_by(folds[0])
@@ -516,19 +530,44 @@ class Learner:
                 if folds.index(fold) < recipe.parts
                 and (not trial.made or trial.loss - lowest <= margin_of(recipe, judged) * abs(lowest) + SMALL)
             ]
-            ahead = self.likely(recipes, folds) if len(some) < len(folds) and some[0] is folds[0] else []
-            for (recipe, fold, _), made in zip(jobs, self.all_of(jobs, ahead), strict=True):
-                if made is not None:
-                    trials[recipe].folds.append(fold)
-                    trials[recipe].made.append(made)
-            for trial in trials.values():
-                if trial.made:
-                    trial.drop_unfinished()
-                    trial.judge(self.loss_of)
+            run(jobs, self.likely(recipes, folds) if len(some) < len(folds) and some[0] is folds[0] else ())
             heard = [trial for trial in trials.values() if trial.evidence is not None and trial.recipe.hidden]
             for trial in sorted(heard, key=lambda trial: -(trial.evidence or 0))[1:]:
                 del trials[trial.recipe]
+        for trial in trials.values():
+            self.start_again(trial)
+        # What was best for the first fold may not be so for the others: then what fell behind there is tried after all.
+        lowest = min((trial.loss for trial in trials.values() if len(trial.made) > 1), default=np.inf)
+        after_all = [t for t in trials.values() if len(t.made) == 1 and HOPELESS * t.loss < lowest < np.inf]
+        run(
+            [
+                (t.recipe, fold, k)
+                for t in after_all
+                for k, fold in enumerate(folds)
+                if fold not in t.folds and k < t.recipe.parts
+            ]
+        )
         return [trial for trial in trials.values() if trial.made]
+
+    def start_again(self, trial: Trial) -> None:
+        """Let networks that went astray, known by an evidence far below the others', begin from other weights."""
+        numbers = range(len(trial.made))
+        for start in range(1, STARTS + 1) if trial.made and trial.recipe.hidden else ():
+            heard = [
+                of.history.evidence.log / len(f.kept)
+                for of, f in zip(trial.made, trial.folds, strict=True)
+                if of.history.evidence
+            ]
+            if len(heard) < len(trial.made) or self.late():
+                return
+            below = np.median(heard) - ASTRAY * self.labels.shape[1]
+            jobs = [(trial.recipe, trial.folds[k], start * len(trial.folds) + k) for k in numbers if heard[k] < below]
+            for (_, fold, _), made in zip(jobs, self.all_of(jobs), strict=True):
+                k = trial.folds.index(fold)
+                if made is not None and made.history.evidence and made.history.evidence.log > heard[k] * len(fold.kept):
+                    trial.made[k] = made
+        if trial.made:
+            trial.judge(self.loss_of)
 
 
 def at_any_rate(recipe: Recipe) -> Recipe:
