@@ -2,8 +2,8 @@
 
 A table is a name, rows to learn from and rows to be measured by. Regressions: ten made functions, with and without noise,
 outliers, steps, irrelevant inputs; a table of scikit-learn's; and of CHAINRULE_DATA thermodynamic properties, and the splits
-5 to 9 of the small UCI tables (0 to 4 judge). Classifications: made ones of known noise, scikit-learn's, and
-UCI's cut at the median.
+5 to 9 of the small UCI tables (0 to 4 judge). Classifications: made ones of known noise, scikit-learn's, and UCI's cut at the
+median.
 """
 
 from __future__ import annotations

@@ -599,7 +599,7 @@ def test_time_is_up_in_the_midst_of_the_networks(monkeypatch):
     assert model.hurried_
 
 
-def test_very_large_tables_are_encoded_with_less(monkeypatch):
+def test_very_large_tables_are_encoded_with_less():
     """The numbers that a table becomes are to fit into memory."""
     table = np.random.default_rng(0).normal(size=(500, 20))
     table, described = read_table(table, "X")

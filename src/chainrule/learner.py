@@ -350,9 +350,8 @@ class Learner:
             if not LAYERS & set(self.fixed):
                 among = [replace(linear(rows, self.width, self.problem, self.fixed), bend=bend)]
         trials = self.cross_fit([*recipes, *among], folds)
-        ran = max(
-            (trial.folds for trial in trials), key=len, default=folds[:1]
-        )  # the losses of others say nothing beside these
+        # Losses for other rows than these say nothing beside them.
+        ran = max((trial.folds for trial in trials), key=len, default=folds[:1])
         measured = trials if bars == among or self.late() else self.cross_fit(bars, ran)
         straight = min((t.loss for t in measured if t.recipe in bars and t.folds == ran), default=np.inf)
         best = min((t.loss for t in trials if t.recipe not in among and t.folds == ran), default=np.inf)
@@ -539,34 +538,28 @@ class Learner:
         # What was best for the first fold may not be so for the others: then what fell behind there is tried after all.
         lowest = min((trial.loss for trial in trials.values() if len(trial.made) > 1), default=np.inf)
         after_all = [t for t in trials.values() if len(t.made) == 1 and HOPELESS * t.loss < lowest < np.inf]
-        run(
-            [
-                (t.recipe, fold, k)
-                for t in after_all
-                for k, fold in enumerate(folds)
-                if fold not in t.folds and k < t.recipe.parts
-            ]
-        )
+        rest = [
+            (t.recipe, k) for t in after_all for k in range(min(len(folds), t.recipe.parts)) if folds[k] not in t.folds
+        ]
+        if rest:
+            run([(recipe, folds[k], k) for recipe, k in rest])
         return [trial for trial in trials.values() if trial.made]
 
     def start_again(self, trial: Trial) -> None:
         """Let networks that went astray, known by an evidence far below the others', begin from other weights."""
-        numbers = range(len(trial.made))
-        for start in range(1, STARTS + 1) if trial.made and trial.recipe.hidden else ():
-            heard = [
-                of.history.evidence.log / len(f.kept)
-                for of, f in zip(trial.made, trial.folds, strict=True)
-                if of.history.evidence
-            ]
-            if len(heard) < len(trial.made) or self.late():
+        for start in range(1, STARTS + 1) if trial.recipe.hidden else ():
+            logs = [made.history.evidence.log for made in trial.made if made.history.evidence]
+            if not logs or len(logs) < len(trial.made) or self.late():
                 return
+            heard = [log / len(fold.kept) for log, fold in zip(logs, trial.folds, strict=True)]
             below = np.median(heard) - ASTRAY * self.labels.shape[1]
-            jobs = [(trial.recipe, trial.folds[k], start * len(trial.folds) + k) for k in numbers if heard[k] < below]
-            for (_, fold, _), made in zip(jobs, self.all_of(jobs), strict=True):
-                k = trial.folds.index(fold)
-                if made is not None and made.history.evidence and made.history.evidence.log > heard[k] * len(fold.kept):
+            astray = [k for k, log in enumerate(heard) if log < below]
+            if not astray:
+                return
+            jobs = [(trial.recipe, trial.folds[k], start * len(heard) + k) for k in astray]
+            for k, made in zip(astray, self.all_of(jobs), strict=True):
+                if made is not None and made.history.evidence and made.history.evidence.log > logs[k]:
                     trial.made[k] = made
-        if trial.made:
             trial.judge(self.loss_of)
 
 
