@@ -1,7 +1,7 @@
 """What pays: of the defaults one is changed at a time, on the tables of development.py. Writes docs/defaults.md.
 
     make bench-defaults                                        everything that is not yet in docs/defaults.json, two hours
-    make bench-defaults DEFAULTS="--part ideas"                regressions, classes, or ideas (needs jax)
+    make bench-defaults DEFAULTS="--part ideas"                regressions, classes, columns, or ideas (needs jax)
     make bench-defaults DEFAULTS="--only 'no bins' --again"    one line anew
 
 A line is a whole fit of every table, or for the ideas a network alone, on one core; several lines run at once.
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from development import DATA, Table, classifications, regressions
+from development import DATA, Table, classifications, regressions, wide
 
 ROOT = Path(__file__).parents[1]
 KEPT, PAGE = ROOT / "docs" / "defaults.json", ROOT / "docs" / "defaults.md"
@@ -180,16 +180,27 @@ CLASSES = {
     "probabilities averaged": without("logarithms"),
     "equal shares": without("shares"),
 }
+COLUMNS = {
+    BASE: lambda: None,
+    "all columns, always": constant("learner", MANY=1 << 60),
+    "those worth 0.003 of what the best is, not 0.01": constant("relevance", LEAST=0.003),
+    "those worth 0.03": constant("relevance", LEAST=0.03),
+    "no bar by the middle": constant("relevance", ABOVE=0.0),
+    "a bar by twice the middle": constant("relevance", ABOVE=2.0),
+    "a tenth of the epochs to see what counts": constant("learner", SCOUT=0.1),
+    "half of the epochs": constant("learner", SCOUT=0.5),
+}
+PARTS = {"regressions": (REGRESSIONS, regressions), "classes": (CLASSES, classifications), "columns": (COLUMNS, wide)}
 
 
 # ---- running ---------------------------------------------------------------------------------------------------------------
 
 
-def judge(part: str, table: Table) -> list[float]:
+def judge(table: Table) -> list[float]:
     """The error, or the log loss and the share of errors, of the estimator on the table's other rows."""
     from chainrule import Classifier, Regressor
 
-    if part == "regressions":
+    if table.y.dtype.kind == "f":
         z = Regressor(random_state=0, n_threads=1).fit(table.X, table.y).predict(table.X_other)
         return [float(np.sqrt(np.mean((z - table.y_other) ** 2)))]
     P = Classifier(random_state=0, n_threads=1).fit(table.X, table.y).predict_proba(table.X_other)
@@ -208,12 +219,10 @@ def run(part: str, line: str) -> dict:
         def of(table):
             return [ideas.error("" if line == BASE else line, table)]
     else:
-        (REGRESSIONS if part == "regressions" else CLASSES)[line]()
+        PARTS[part][0][line]()
+        of = judge
 
-        def of(table):
-            return judge(part, table)
-
-    for table in classifications() if part == "classes" else regressions():
+    for table in regressions() if part == "ideas" else PARTS[part][1]():
         if part == "ideas" and table.X.shape[1] > 20:
             continue  # without the engine's embedding it takes minutes
         started = time.process_time()
@@ -224,7 +233,7 @@ def run(part: str, line: str) -> dict:
 
 def lines_of(part: str) -> list[str]:
     if part != "ideas":
-        return list(REGRESSIONS if part == "regressions" else CLASSES)
+        return list(PARTS[part][0])
     from ideas import IDEAS
 
     return [BASE, *IDEAS]
@@ -245,6 +254,11 @@ def compared(found: dict, base: dict) -> tuple[float, list[tuple[str, float]], f
 HEADS = {
     "regressions": ("Regressions", "Root mean squared errors of `Regressor()`."),
     "classes": ("Classes", f"Log losses of `Classifier()`, {LITTLE} added to each: some are next to 0."),
+    "columns": (
+        "Many columns",
+        "Root mean squared errors, and log losses as above, of made tables of 40 to 100 columns, of which few say something, "
+        "or all do.",
+    ),
     "ideas": (
         "Ideas",
         "Of one network alone, in JAX, at the best of twenty times: what the engine does not have.",

@@ -3,7 +3,7 @@
 A table is a name, rows to learn from and rows to be measured by. Regressions: ten made functions, with and without noise,
 outliers, steps, irrelevant inputs; a table of scikit-learn's; and of CHAINRULE_DATA thermodynamic properties, and the splits
 5 to 9 of the small UCI tables (0 to 4 judge). Classifications: made ones of known noise, scikit-learn's, and UCI's cut at the
-median.
+median. Wide ones are made.
 """
 
 from __future__ import annotations
@@ -45,14 +45,19 @@ def cut(name: str, X, y, seed: int, share: float = 0.2) -> Table:
     return Table(name, X[own], y[own], X[other], y[other])
 
 
+def first(n: int, name: str, X, y) -> Table:
+    """The first n rows are learned from, the others measure."""
+    return Table(name, X[:n], y[:n], X[n:], y[n:])
+
+
 def within(rng, n: int, *ranges: tuple[float, float]):
     """Inputs (n, d), each uniform between two numbers."""
     low, high = np.array(ranges).T
     return low + (high - low) * rng.random((n, len(ranges)))
 
 
-def friedman(rng):
-    X = rng.random((1000, 10))
+def friedman(rng, n: int = 1000, d: int = 10):
+    X = rng.random((n, d))
     f = 10 * np.sin(np.pi * X[:, 0] * X[:, 1]) + 20 * (X[:, 2] - 0.5) ** 2 + 10 * X[:, 3] + 5 * X[:, 4]
     return X, f + rng.standard_normal(len(X))
 
@@ -151,22 +156,20 @@ def overlap(rng, m: int, strength: float):
 
 def two_classes(rng, n: int, strength: float) -> Table:
     X, y, _ = overlap(rng, n + 8000, strength)
-    return Table(f"two classes, n {n}, {'clear' if strength > 1 else 'noisy'}", X[:n], y[:n], X[n:], y[n:])
+    return first(n, f"two classes, n {n}, {'clear' if strength > 1 else 'noisy'}", X, y)
 
 
 def six_classes(rng) -> Table:
-    n, m = 4000, 12_000
-    X = rng.standard_normal((m, 8))
+    X = rng.standard_normal((12_000, 8))
     F = np.tanh(X @ rng.standard_normal((8, 6))) * 1.5
     y = (F + rng.gumbel(size=F.shape)).argmax(axis=1)
-    return Table("six classes, noisy", X[:n], y[:n], X[n:], y[n:])
+    return first(4000, "six classes, noisy", X, y)
 
 
 def rare(rng) -> Table:
-    n, m = 2000, 10_000
-    X = rng.standard_normal((m, 20))
+    X = rng.standard_normal((10_000, 20))
     y = (X[:, 0] + np.abs(X[:, 1]) - X[:, 2] * X[:, 3] > 2.2).astype(int)
-    return Table("a rare class", X[:n], y[:n], X[n:], y[n:])
+    return first(2000, "a rare class", X, y)
 
 
 def classifications() -> Iterator[Table]:
@@ -189,3 +192,27 @@ def classifications() -> Iterator[Table]:
                 y=(table.y > middle).astype(int),
                 y_other=(table.y_other > middle).astype(int),
             )
+
+
+def wide() -> Iterator[Table]:
+    """Made tables of many columns, of which few say something, or less and less, or all."""
+    from sklearn.datasets import make_classification
+
+    for seed in range(TWICE):
+        rng = np.random.default_rng(500 + seed)
+        X = rng.standard_normal((3000, 100))
+        noise = rng.standard_normal(len(X))
+        yield first(1000, "3 of 100", X, X[:, 0] * X[:, 1] + X[:, 2] + 0.3 * noise)
+        yield first(400, "10 of 100, straight", X, X[:, :10] @ rng.standard_normal(10) + noise)
+        yield first(1000, "40, less and less", X[:, :40], np.sin(2 * X[:, :40]) @ 0.85 ** np.arange(40) + 0.5 * noise)
+        F = np.tanh(1.5 * X[:, :60] @ rng.standard_normal((60, 8)) / 60**0.5)
+        yield first(1000, "60 of 60", X[:, :60], F @ rng.standard_normal(8) + 0.3 * noise)
+        Z = X[:, :8]
+        mixed = Z @ rng.standard_normal((8, 100)) / 8**0.5 + 0.3 * rng.standard_normal((len(X), 100))
+        yield first(1000, "100 of 8", mixed, np.sin(2 * Z[:, 0]) + Z[:, 1] * Z[:, 2] + Z[:, 3] + 0.3 * noise)
+        yield cut("5 of 50", *friedman(rng, 3000, 50), seed, 0.8)
+        for useful, columns in ((5, 100), (10, 100), (20, 60)):
+            X, y = make_classification(
+                4000, columns, n_informative=useful, n_redundant=0, flip_y=0.02, random_state=70 + seed
+            )
+            yield first(1000, f"{useful} of {columns}, classes", X, y)

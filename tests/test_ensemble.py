@@ -949,6 +949,30 @@ def test_saturated_networks_are_tried_again_with_smaller_steps_and_said(rng, mon
         Regressor(learning_rate_init=3.0, **how | {"activation": "tanh"}).fit(X, y)
 
 
+def test_idle_units_beside_others_that_do_the_work_are_not_said(rng, monkeypatch):
+    """Of absolute errors many units of a last layer die; the answers are good, and nobody has settled anything."""
+    X = rng.normal(size=(200, 2))
+    fit_member = Learner.fit_member
+
+    def dying(self, recipe, fold, number, threads=1):
+        made = fit_member(self, recipe, fold, number, threads)
+        if recipe.solver == "adamw" and recipe.hidden:
+            made.network.layers[-2].bias[:100] = -1000
+        return made
+
+    monkeypatch.setattr(Learner, "fit_member", dying)
+    monkeypatch.setattr(
+        Trial, "settle", lambda self, loss_of: self.answers.extend(m.checks[-1].answers for m in self.made)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Regressor(random_state=0, ensemble=2, loss="huber").fit(X, np.abs(X[:, 0]))
+    with pytest.warns(
+        ConvergenceWarning, match="units of hidden layer 3 .* Leave max_iter to auto, or look for outliers"
+    ):
+        Regressor(random_state=0, ensemble=2, loss="huber", max_iter=50).fit(X, np.abs(X[:, 0]))
+
+
 def test_networks_worse_than_a_linear_model_are_said(rng):
     """One unit, held back, which the user has settled, fails where a straight line is enough."""
     X = rng.normal(size=(200, 3))
@@ -1142,9 +1166,9 @@ def test_recipes_of_one_name_are_told_apart(settled, rng):
 
 def test_classes_that_do_not_overlap_are_answered_surely(rng):
     """Labels that are smoothed, and a strong pull to 0, would leave a doubt that many rows have settled."""
-    X = rng.normal(size=(3000, 4))
+    X = rng.normal(size=(4000, 4))
     y = (X[:, 0] > 0) ^ (X[:, 1] > 0)
-    model = Classifier(random_state=0, n_threads=2, ensemble=3).fit(X[:1500], y[:1500])
+    model = Classifier(random_state=0, n_threads=2, ensemble=3).fit(X, y)
     sure = next(choice for choice in model.choice_ if choice["recipe"].endswith("(weight decay 0.1)"))
     assert sure["share"] > 0.5
     few = Classifier(random_state=0, n_threads=2, ensemble=3).fit(X[:300], y[:300])

@@ -46,10 +46,17 @@ NOT_OF_AUTO = (  # scikit-learn's parameters that say nothing of how auto trains
     "epsilon", "n_iter_no_change", "max_fun",
 )  # fmt: skip
 
+NAMED = 8  # columns in a summary
+
 
 def say(line: str) -> None:
     """Print a line at once: threads may print at the same time."""
     print(line + "\n", end="", flush=True)
+
+
+def named(columns: list[str]) -> str:
+    """Return how a summary speaks of the columns that are given alone."""
+    return f"; columns {', '.join(columns[:NAMED])}{', ...' * (len(columns) > NAMED)}" if columns else ""
 
 
 class Estimator(Parameters):
@@ -461,7 +468,7 @@ class Estimator(Parameters):
         self.bends_ = learner.bends if used[0].recipe.bend else None
         self.ensemble_ = Ensemble(
             self.inputs_,
-            [Member(network, t.recipe.form, t.share / len(t.networks)) for t in used for network in t.networks],
+            [Member(made.network, made.form, t.share / len(t.made)) for t in used for made in t.made],
             self.bends_,
             pool,
         )
@@ -483,6 +490,7 @@ class Estimator(Parameters):
         ]
         self.choice_: list[dict[str, Any]] = [
             {"recipe": name, "networks": len(t.networks), "loss": t.loss, "share": t.share}
+            | ({"columns": learner.say_most(t.recipe)} if t.recipe.few else {})
             for name, t in zip(names, trials, strict=True)
         ]
         if all(trial.recipe.solver for trial in trials):
@@ -502,7 +510,8 @@ class Estimator(Parameters):
         used = sorted((c for c in self.choice_ if c["share"] > 0), key=lambda c: -c["share"])
         parts = " and ".join(
             (f"{100 * c['share']:.0f} % " if len(used) > 1 else "")
-            + f"{c['networks']} network{'s' * (c['networks'] > 1)}, {c['recipe']} (mean loss {c['loss']:.4g})"
+            + f"{c['networks']} network{'s' * (c['networks'] > 1)}, {c['recipe']} (mean loss {c['loss']:.4g}"
+            + f"{named(c.get('columns', []))})"
             for c in used
         )
         most = max(c["networks"] for c in self.choice_)
@@ -554,7 +563,8 @@ class Estimator(Parameters):
     def _outputs(self, X: Any) -> Floats:
         self._check_fitted()
         inputs = self.inputs_
-        if self.ensemble_.alone and (inputs is None or inputs.plain) and self._plain(X):
+        as_is = inputs is None or (inputs.plain and self.ensemble_.members[0].form == PLAIN)
+        if self.ensemble_.alone and as_is and self._plain(X):
             rows = X if inputs is None else inputs.scaled(X, self.dtype)
             return self.ensemble_.straight(self.network_.predict(rows, n_threads=self.n_threads or 1))
         return self.ensemble_.answer(self._table(X), self.n_threads or 1)

@@ -296,6 +296,8 @@ def _restore_estimator(
     for member in members:
         if not 0 < member.share <= 1:
             raise ValueError(f"a network with a share of {member.share}")
+        if model.inputs_ is not None and max(member.form.columns, default=0) >= len(model.inputs_.used):
+            raise ValueError(f"a network of columns {member.form.columns} of {len(model.inputs_.used)}")
         width = model.n_features_in_ if model.inputs_ is None else model.inputs_.width(member.form)
         if member.network.sizes[0] != width or member.network.sizes[-1] != network.sizes[-1]:
             raise ValueError(f"a network of sizes {member.network.sizes} for {width} inputs")

@@ -48,6 +48,7 @@ class Form:
     bins: int = 0
     waves: int = 0
     embedding: int = 0  # units of the first layer that are each column's own (99); 0: all units see all columns
+    columns: tuple[int, ...] = ()  # those it is given of the columns used, ascending; none named: all
 
     def __str__(self) -> str:
         parts = [f"{count} {name}" for name, count in (("bins", self.bins), ("waves", self.waves)) if count]
@@ -61,10 +62,13 @@ class Form:
     @classmethod
     def from_json(cls, described: dict[str, Any]) -> Self:
         """Return the form that was described so; ValueError where there is none."""
-        form = cls(**{name: int(count) for name, count in described.items()})
+        counts = {name: int(count) for name, count in described.items() if name != "columns"}
+        form = cls(**counts, columns=tuple(int(k) for k in described.get("columns", ())))
         fits = 0 <= form.bins <= MOST_BINS and MOST_BINS % max(form.bins, 1) == 0
         if not fits or not 0 <= form.waves <= MOST_BINS or form.embedding < 0:
             raise ValueError(f"{form.bins} bins, {form.waves} waves, an embedding of {form.embedding}")
+        if list(form.columns) != sorted(set(form.columns)) or min(form.columns, default=0) < 0:
+            raise ValueError(f"columns {form.columns}, which are to ascend from 0 on")
         return form
 
 
@@ -215,18 +219,22 @@ class Inputs:
         """The names of all columns."""
         return [column.name for column in self.columns]
 
+    def given(self, form: Form) -> list[int]:
+        """Return the columns that a network is given."""
+        return [self.used[k] for k in form.columns] if form.columns else self.used
+
     def width(self, form: Form = PLAIN) -> int:
         """Return how many inputs a network has."""
-        return sum(self.columns[j].width(form) for j in self.used)
+        return sum(self.columns[j].width(form) for j in self.given(form))
 
     def groups(self, form: Form = PLAIN) -> list[int]:
-        """Return the number of the column, of those used, that each input comes from."""
-        return [g for g, j in enumerate(self.used) for _ in range(self.columns[j].width(form))]
+        """Return the number of the column, of those given, that each input comes from."""
+        return [g for g, j in enumerate(self.given(form)) for _ in range(self.columns[j].width(form))]
 
     def signs(self, monotone: list[int], form: Form = PLAIN) -> list[int]:
         """Return the sign of each input, where a column's is given: an answer may only rise with it, or only fall."""
         signs: list[int] = []
-        for j in self.used:
+        for j in self.given(form):
             column = self.columns[j]
             if monotone[j] and column.kind not in ("number", "boolean"):
                 raise DataError(f"monotonic_cst: column {column.name!r} is a {column.kind}; only numbers can rise")
@@ -240,7 +248,7 @@ class Inputs:
 
     def encode(self, table: Array, form: Form = PLAIN, dtype: str = "float32") -> Array:
         """Return what a network is given of a table: (n, width)."""
-        if self.plain and not form.rich and not np.isnan(table).any():
+        if self.plain and not form.rich and not form.columns and not np.isnan(table).any():
             return self.scaled(table, dtype)
         if len(table) > BLOCK:
             encoded = np.empty((len(table), self.width(form)), dtype)
@@ -248,7 +256,7 @@ class Inputs:
                 some = slice(first, first + BLOCK)
                 encoded[some] = self.encode(table[some], form, dtype)
             return encoded
-        parts = [part for j in self.used for part in self.columns[j].encode(table[:, j], form)]
+        parts = [part for j in self.given(form) for part in self.columns[j].encode(table[:, j], form)]
         return np.hstack(parts, dtype=dtype, casting="same_kind")
 
     def to_json(self) -> dict[str, Any]:

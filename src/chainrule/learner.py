@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.data import Array, DataError, Indices, alone
-from chainrule.diagnosis import CLEARLY, Answers, Remedies, idle, learned, no_better, unvaried
+from chainrule.diagnosis import CLEARLY, FORWARD, Answers, Remedies, idle, learned, no_better, unvaried
 from chainrule.ensemble import Pool
 from chainrule.generator import fingerprints, permutation
 from chainrule.images import Augmentation, candidates
@@ -47,13 +47,14 @@ from chainrule.recipes import (
     others,
     to_try,
 )
+from chainrule.relevance import ASKED, MANY, how_few, largest, relevance
 from chainrule.targets import Bends
 from chainrule.training import Callback, History
 from chainrule.trials import FOLDS, Check, Choice, Doubles, Fold, Made, Trial, choose_shares, make_folds, mean_loss
 
 # A recipe whose loss for the m rows of the first fold is above the least by over 0.1 + 2/√m of that is not tried on others.
 BEHIND, NOISE = 0.1, 2.0
-HOPELESS = 2.0  # times another's loss, that of a way after short trainings, or of what was thought the best after all
+HOPELESS = 2.0  # times another's loss, that of a way after short trainings
 # A bayesian network's evidence below the middle of those of its recipe, in nats a label: one that fits by a third less. So
 # often others are then begun in its place.
 ASTRAY, STARTS = 0.2, 2
@@ -62,6 +63,7 @@ LAYERS = {"hidden", "activation"}  # of a recipe
 # Where time is limited: what part of what is left first networks may take, and trials of distortions; and the rows that show
 # how long one takes.
 MAY_TAKE, TO_CHOOSE, TIMED = 0.8, 0.25, 2048
+SCOUT = 0.25  # of the epochs: a training that shows which columns say most
 INVERTIBLE = ("identity", "sigmoid", "softmax", "softplus", "exp")  # outputs that can be any constant
 
 
@@ -95,12 +97,15 @@ class Learner:
         self.took: dict[Recipe, float] = {}  # seconds of one thread, a recipe's last network
         self.hurried = False  # something was left out, or cut short, for want of time
         # Whose units said the same for every row when their training ended.
-        self.idle: list[tuple[Recipe, Network]] = []
+        self.idle: list[tuple[Recipe, Made]] = []
         self.in_vain: set[Recipe] = set()  # whose second try was no better
         self.warnings: list[str] = []  # what is to be said of what was learned
         self.unlearned: list[int] = []  # outputs, of several, that are worse than a constant
         self.constant = np.inf  # the loss of a constant answer
         self.ahead: list[Recipe] = []  # costly ones that in a short training were better than those of mini-batches
+        self.scout = Recipe("", (), "identity")
+        self.rises: dict[Fold, Doubles] = {}  # of each column, how much it says to the scout
+        self.looking = threading.Lock()
 
     def loss_of(self, folds: list[Fold], answers: Sequence[Doubles], column: int | None = None) -> float:
         """Return the mean loss of answers for the rows set aside of some folds, or for the validation set.
@@ -118,12 +123,24 @@ class Learner:
         """Return by how many rows a network of a fold is judged."""
         return len(fold.aside) if self.validation is None else len(self.validation[0])
 
-    def rows(self, recipe: Recipe) -> Array:
-        """Return the encoded rows, made once for each form."""
+    def rows(self, recipe: Recipe, some: Any) -> Array:
+        """Return some encoded rows: of all columns they are made once for each form, of few when they are asked for."""
+        if recipe.form.columns:
+            return self.encode(self.table[some], recipe)
         kind = (recipe.form, recipe.bayesian)
         if kind not in self.encoded:
             self.encoded[kind] = self.encode(self.table, recipe)
-        return self.encoded[kind]
+        rows: Array = self.encoded[kind][some]
+        return rows
+
+    def given(self, recipe: Recipe, fold: Fold, number: int = 0, threads: int = 1) -> Recipe:
+        """Return a recipe of few columns with those that say most in a fold."""
+        if not recipe.few:
+            return recipe
+        with self.looking:
+            if fold not in self.rises:
+                self.look_at_columns(fold, self.train_one(self.scout, fold, number, threads)[0])
+        return replace(recipe, form=replace(recipe.form, columns=largest(self.rises[fold], recipe.few)))
 
     def encode(self, table: Array, recipe: Recipe) -> Array:
         """Return what a recipe's networks are given of a table."""
@@ -135,6 +152,13 @@ class Learner:
     def width(self) -> int:
         """How many inputs a network has that is given numbers as they are."""
         return self.table.shape[1] if self.inputs is None else self.inputs.width()
+
+    def say_most(self, recipe: Recipe) -> list[str]:
+        """Return the names of the columns of a recipe that is given few, which say most first, on average of all folds."""
+        if self.inputs is None or not recipe.few:
+            return []
+        order = np.argsort(-np.mean([*self.rises.values()], axis=0), kind="stable")
+        return [self.inputs.columns[self.inputs.used[k]].name for k in order[: recipe.few]]
 
     def signs(self, recipe: Recipe) -> list[int] | None:
         """Return the sign of each input, where answers may only rise or only fall."""
@@ -180,6 +204,7 @@ class Learner:
         short = replace(recipe, epochs=2, learning_rate=SMALL)
         with warnings.catch_warnings(), contextlib.suppress(FloatingPointError):
             warnings.simplefilter("ignore", UserWarning)  # that this is interrupted; what follows will say so
+            short = self.given(short, fold)
             seconds = self.train(self.begin(short, some, 0), short, some, 0, lambda _: self.late(), threads).seconds
             looked_at = self.judged_by(fold) * min(1.0, CHECKS / recipe.epochs) / 3  # answers take a third of training
             return max(min(seconds, default=np.inf), SMALL) * (len(fold.kept) + looked_at) / len(some)
@@ -187,8 +212,9 @@ class Learner:
 
     def begin(self, recipe: Recipe, kept: Indices, number: int) -> Network:
         """Return a network as a recipe begins with it."""
-        columns = 1 if self.inputs is None else len(self.inputs.used)
-        network = self.problem.network(recipe, self.rows(recipe).shape[1], columns, self.seed_of(number))
+        width = self.width if self.inputs is None else self.inputs.width(recipe.form)
+        columns = 1 if self.inputs is None else len(self.inputs.given(recipe.form))
+        network = self.problem.network(recipe, width, columns, self.seed_of(number))
         if not recipe.bayesian:
             self.problem.begin(network, self.labels_of(recipe)[kept])
         return network
@@ -201,7 +227,7 @@ class Learner:
         history = self.problem.train(
             network,
             recipe,
-            self.rows(recipe)[kept],
+            self.rows(recipe, kept),
             self.labels_of(recipe)[kept],
             weight if weight is not None and weight.any() else None,
             self.seed_of(number),
@@ -224,10 +250,11 @@ class Learner:
 
     def fit_member(self, recipe: Recipe, fold: Fold, number: int, threads: int = 1) -> Made:
         """Train one network on a fold's rows, and let it answer for the others."""
-        pace = self.pace(recipe)
+        pace, asked = self.pace(recipe), recipe
         started, kept = time.perf_counter(), fold.kept[:: pace.one_in]
+        recipe = self.given(recipe, fold, number, threads)
         network = self.begin(recipe, kept, number)
-        aside = self.rows(recipe)[fold.aside] if fold.own is None else fold.own(recipe)
+        aside = self.rows(recipe, fold.aside) if fold.own is None else fold.own(recipe)
         checks: list[Check] = []
 
         def check(history: History) -> None:
@@ -242,13 +269,13 @@ class Learner:
             return self.late()
 
         history = self.train(network, replace(recipe, epochs=pace.epochs), kept, number, look, threads)
-        self.took[recipe] = (time.perf_counter() - started) * threads
+        self.took[asked] = (time.perf_counter() - started) * threads
         if not checks:
             check(history)
         whole = history.epochs == pace.epochs or history.ending not in ("stopped", "interrupted")
         if not whole or pace != Pace(recipe.epochs):
             self.hurried = True
-        return Made(network, history, checks, whole)
+        return Made(network, history, checks, whole, recipe.form)
 
     def all_of(self, jobs: Sequence[Job], ahead: Sequence[Job] = (), part: float = MAY_TAKE) -> list[Made | None]:
         """Train many networks, one a core; None where training diverged, or was not begun before time was up.
@@ -274,8 +301,14 @@ class Learner:
                 self.report(f"{seconds:7.1f} s  {recipe}, network {number + 1}" + ("" if made else ": diverged"))
             return made
 
+        if math.isinf(self.deadline):  # else one is looked at when its turn has come
+            new = {fold: (self.scout, fold, number) for recipe, fold, number in (*jobs, *ahead) if recipe.few}
+            new = {fold: job for fold, job in new.items() if fold not in self.rises}
+            for fold, made in zip(new, self.all_of([*new.values()]) if new else (), strict=True):
+                self.look_at_columns(fold, made)
         for recipe, _, _ in jobs:
-            self.rows(recipe)  # before threads ask for it
+            if not recipe.few:
+                self.rows(recipe, slice(0))  # before threads ask for it
         self.set_paces([job for job in jobs if (job[0], job[2]) not in self.known], part)
         limited = math.isfinite(self.deadline)
         costly = [job for job in jobs if job[0].costly and not limited and (job[0], job[2]) not in self.known]
@@ -299,17 +332,17 @@ class Learner:
         made, first, vain = None, None, False
         with contextlib.suppress(FloatingPointError):
             made = self.fit_member(recipe, fold, number, threads)
-        stuck = made is not None and bool(self.faults(recipe, made.network))
+        stuck = made is not None and bool(self.faults(recipe, made))
         again_too = stuck and recipe not in self.in_vain and not self.too_long(recipe, threads)
         if (made is None or again_too) and "learning_rate" not in self.fixed:
             first, slower = made, replace(recipe, learning_rate=recipe.learning_rate / 10)
             with contextlib.suppress(FloatingPointError):
                 again = self.fit_member(slower, fold, number, threads)
                 made = again if first is None else self.better(recipe, fold, first, again)
-                stuck = bool(self.faults(recipe, made.network))
+                stuck = bool(self.faults(recipe, made))
             vain = made is first and stuck
         if made is not None and stuck:
-            self.idle.append((recipe, made.network))
+            self.idle.append((recipe, made))
         return made, vain
 
     def better(self, recipe: Recipe, fold: Fold, first: Made, second: Made) -> Made:
@@ -379,14 +412,18 @@ class Learner:
             for network, z in zip(trial.networks, self.constants(trial.folds), strict=True):
                 self.problem.flatten(network, self.as_taught(z[:1], trial.recipe.bend)[0], outputs)
 
-    def look_for_idle(self, networks: list[Network]) -> None:
-        """Say what there is against networks that were idle when their training ended: at the best time they may not be."""
-        forms = {id(made): recipe for recipe, made in self.idle}
+    def look_for_idle(self, networks: list[Network], better: bool) -> None:
+        """Say what there is against networks that were idle when their training ended: at the best time they may not be.
+
+        Nothing, where they were settled by nobody and are better than a linear model all the same: the others do the work.
+        """
+        if better and not self.remedies.settled:
+            return
         faults = [
-            fault for network in networks if id(network) in forms for fault in self.faults(forms[id(network)], network)
+            fault for recipe, made in self.idle if made.network in networks for fault in self.faults(recipe, made)
         ]
         if faults and not unvaried(self.table):
-            self.warnings.append(f"{faults[0]}. {self.remedies.before('scale')} X")
+            self.warnings.append(f"{faults[0]}. {self.remedies.before('look')} for outliers in X and y")
 
     def plan(self, folds: list[Fold], parts: int | None, bent: bool) -> list[Recipe]:
         """Return the recipes for what is to be learned, as short trainings on the first fold have them."""
@@ -395,9 +432,12 @@ class Learner:
             recipe = replace(by_images(rows, self.table.shape[1]), parts=parts or PAIR, **self.fixed)
             choose = "augment" not in self.fixed
             return [self.choose_augmentation(recipe, fold, candidates(self.images)) if choose else recipe]
-        table = self.inputs is not None
-        batches = by_batches(rows, self.inputs, self.problem, self.fixed)
-        heard = by_evidence(rows, self.width, self.problem, self.fixed) if table else []
+        given = [()] if self.inputs is None else self.choose_columns(fold)
+        batches = [r for columns in given for r in by_batches(rows, self.inputs, self.problem, self.fixed, columns)]
+        heard: list[Recipe] = []
+        if self.inputs is not None:
+            width = self.inputs.width(Form(columns=given[0]))
+            heard = by_evidence(rows, width, self.problem, self.fixed, len(given[0]))
         bends = [""] if self.bends is None else [str(self.bends)] if bent else ["", str(self.bends)]
         large = [[*dict.fromkeys(replace(recipe, bend=bend) for recipe in batches)] for bend in bends]
         widths = [[replace(recipe, bend=bend) for recipe in heard] for bend in bends]
@@ -406,6 +446,46 @@ class Learner:
         else:
             ways = [[*recipes, *chosen] for recipes, chosen in zip(large, widths, strict=True)]
         return ways[0] if len(ways) == 1 else self.better_way(ways, folds)
+
+    def choose_columns(self, fold: Fold) -> list[tuple[int, ...]]:
+        """Return of which columns recipes are to be: of few, of all, (), or some of these and others of those.
+
+        Of all where short trainings with few are hardly better for a fold; of few where they are so clearly.
+        """
+        assert self.inputs is not None
+        if len(self.inputs.used) < MANY:
+            return [()]
+
+        def short(columns: tuple[int, ...]) -> Recipe:
+            recipe = by_batches(len(fold.kept), self.inputs, self.problem, self.fixed, columns)[0]
+            bend = "" if self.bends is None else str(self.bends)
+            return replace(recipe, epochs=math.ceil(SCOUT * recipe.epochs), bend=bend)
+
+        def loss(made: Made | None) -> float:
+            trial = Trial(self.scout, [fold], [made] if made else [])
+            if made is not None:
+                trial.judge(self.loss_of)
+            return trial.loss
+
+        self.scout = short(())
+        [whole] = self.all_of([(self.scout, fold, 0)], part=TO_CHOOSE)
+        self.look_at_columns(fold, whole)
+        few = [largest(self.rises[fold], count) for count in how_few(self.rises[fold])]
+        losses = [loss(made) for made in self.all_of([(short(columns), fold, 0) for columns in few], part=TO_CHOOSE)]
+        bar, least = loss(whole), min(losses, default=np.inf)
+        if not less(least, bar, BEHIND):
+            return [()]
+        fewest = next(columns for columns, loss in zip(few, losses, strict=True) if not less(least, loss, BEHIND))
+        return [fewest] if less(least, bar, behind(self.judged_by(fold))) else [fewest, ()]
+
+    def look_at_columns(self, fold: Fold, made: Made | None) -> None:
+        """Note how much each column says to a network that was trained on a fold; if none was, that all say as much."""
+        assert self.inputs is not None
+        some = fold.kept[:: -(-len(fold.kept) // ASKED)]
+        self.rises[fold] = np.ones(len(self.inputs.used)) if made is None else relevance(
+            made.network, self.rows(self.scout, some), self.inputs.groups(self.scout.form),
+            self.labels_of(self.scout)[some], self.problem, self.seed, self.n_threads,
+        )  # fmt: skip
 
     def choose_widths(self, ways: list[list[Recipe]], fold: Fold, large: list[list[Recipe]]) -> list[list[Recipe]]:
         """Return of each way its large recipes and the two bayesian ones of the largest evidence for a fold's rows.
@@ -463,12 +543,14 @@ class Learner:
                 self.known[recipe, 0] = made
             lowest[recipe] = trial.loss if np.isfinite(trial.loss) else np.inf
         first, second = (min(lowest[recipe] for recipe in recipes) for recipes in ways)
-        clearly = 1 + behind(self.judged_by(fold))
-        return ways[1] if second * clearly < first else ways[0]
+        return ways[1] if less(second, first, behind(self.judged_by(fold))) else ways[0]
 
-    def faults(self, recipe: Recipe, network: Network) -> list[str]:
+    def faults(self, recipe: Recipe, made: Made) -> list[str]:
         """Return what is to be said of a network's idle units; the evidence may well have found that few are needed."""
-        return [] if recipe.bayesian or self.late() or self.hurried else idle(network, self.rows(recipe))
+        if recipe.bayesian or self.late() or self.hurried:
+            return []
+        some = slice(None, None, -(-len(self.table) // FORWARD))
+        return idle(made.network, self.rows(replace(recipe, form=made.form), some))
 
     def constants(self, folds: list[Fold]) -> list[Doubles]:
         """Return answers that do not look at the inputs."""
@@ -537,7 +619,10 @@ class Learner:
             self.start_again(trial)
         # What was best for the first fold may not be so for the others: then what fell behind there is tried after all.
         lowest = min((trial.loss for trial in trials.values() if len(trial.made) > 1), default=np.inf)
-        after_all = [t for t in trials.values() if len(t.made) == 1 and HOPELESS * t.loss < lowest < np.inf]
+        clearly = behind(self.judged_by(folds[0]))
+        after_all = [
+            t for t in trials.values() if len(t.made) == 1 and lowest < np.inf and less(t.loss, lowest, clearly)
+        ]
         rest = [
             (t.recipe, k) for t in after_all for k in range(min(len(folds), t.recipe.parts)) if folds[k] not in t.folds
         ]
@@ -590,6 +675,11 @@ def margin_of(recipe: Recipe, rows: int) -> float:
     return BEHIND if recipe.costly else behind(rows)
 
 
+def less(loss: float, than: float, margin: float) -> bool:
+    """Return whether a loss is less than another by more than a share of itself."""
+    return than - loss > margin * abs(loss)
+
+
 def behind(rows: int) -> float:
     """Return the share of a loss by which another is clearly larger, judged by so many rows."""
     return BEHIND + NOISE / math.sqrt(max(rows, 1))
@@ -618,5 +708,7 @@ def learn(learner: Learner, parts: int | None, classes: Array | None, bent: bool
         choice = choose_shares(trials, learner.loss_of, learner.problem.pool)
     learner.look_at_answers(choice, linear)
     learner.flatten([trial for trial in trials if trial.share])
-    learner.look_for_idle([network for trial in trials if trial.share for network in trial.networks])
+    learner.look_for_idle(
+        [network for trial in trials if trial.share for network in trial.networks], choice.loss < linear
+    )
     return trials, choice.pool.after(*learner.labels.shape)

@@ -77,6 +77,7 @@ class Recipe:
     augment: Augmentation | None = None
     costly: bool = False  # goes on from the first part only where it is next to the best
     parts: int = 1 << 30  # of those the rows are divided into, for so many at the most a network is trained
+    few: int = 0  # columns that it is given alone, those that say most (relevance.py); 0: all
 
     @property
     def bayesian(self) -> bool:
@@ -88,7 +89,9 @@ class Recipe:
             return "a constant answer"
         units = "-".join(map(str, self.hidden)) or "no hidden units"
         what = f"{self.activation} {units}" if self.hidden else "linear"
-        on = f" on {self.form}" if f"{self.form}" else f" on distorted images ({self.augment})" if self.augment else ""
+        given = [f"{self.form}"] if f"{self.form}" else [f"distorted images ({self.augment})"] if self.augment else []
+        given += [f"{self.few} column{'s' * (self.few > 1)}"] if self.few else []
+        on = f" on {' of '.join(given)}" if given else ""
         of = f" of {self.bend} y" if self.bend else ""
         return f"{what}{on}{of} by {self.solver}"
 
@@ -273,12 +276,15 @@ def batches(rows: int) -> tuple[int, int]:
     return batch, int(np.clip(seen / rows, 3, 300))
 
 
-def by_batches(rows: int, inputs: Inputs | None, problem: Problem, fixed: dict[str, Any]) -> list[Recipe]:
+def by_batches(
+    rows: int, inputs: Inputs | None, problem: Problem, fixed: dict[str, Any], columns: tuple[int, ...] = ()
+) -> list[Recipe]:
     """The recipes of mini-batch training: of a table with its numbers as shares of bins and as waves, embedded.
 
-    Where answers may only rise, or the user has settled the layers, one recipe has numbers as they are, another has them as
-    shares of bins, too; very many columns, and those of very large tables, are given as they are. Classes ask for less: a
-    large network is soon too sure of what it has seen; but where they hardly overlap it may well be sure.
+    With `columns` they are of so many, in each fold of those that say most there, and forms are what these allow. Where
+    answers may only rise, or the user has settled the layers, one recipe has numbers as they are, another has them as shares
+    of bins, too; very many columns, and those of very large tables, are given as they are. Classes ask for less: a large
+    network is soon too sure of what it has seen; but where they hardly overlap it may well be sure.
     """
     batch, epochs = batches(rows)
     hidden = (128, 128) if rows < 2500 else (128, 128, 128) if rows < 20_000 else (256, 256, 256)
@@ -290,13 +296,15 @@ def by_batches(rows: int, inputs: Inputs | None, problem: Problem, fixed: dict[s
         plain = replace(plain, epochs=fewer, weight_decay=1.0, label_smoothing=0.02)
     forms = [PLAIN]
     if inputs is not None:
-        width = {form: w for form in (*EMBEDDINGS, Form(BINS)) if rows * (w := inputs.width(form)) <= ENCODED}
+        of = {form: inputs.width(replace(form, columns=columns)) for form in (*EMBEDDINGS, Form(BINS))}
+        width = {form: w for form, w in of.items() if rows * w <= ENCODED}
         if problem.monotone or {"hidden", "activation", "dropout"} & set(fixed):
             first = (fixed.get("hidden") or hidden)[0]
             forms += [form for form in width if not form.embedding and width[form] * first <= BINNED]
         else:
-            units = len(inputs.used)
+            units = len(columns or inputs.used)
             forms = [next((form for form in width if 0 < width[form] * form.embedding * units <= EMBEDDED), PLAIN)]
+    plain = replace(plain, few=len(columns))
     recipes = [replace(plain, form=form) for form in forms]
     if problem.loss in SMOOTHED:
         recipes += [*([sure(recipes[-1])] if rows >= KNOWN else []), gentle(plain, epochs)]
@@ -356,7 +364,7 @@ def to_try(recipe: Recipe, rows: int) -> Recipe:
 OF_EVIDENCE = {"hidden", "activation", "epochs", "beta2"}
 
 
-def by_evidence(rows: int, inputs: int, problem: Problem, fixed: dict[str, Any]) -> list[Recipe]:
+def by_evidence(rows: int, inputs: int, problem: Problem, fixed: dict[str, Any], few: int = 0) -> list[Recipe]:
     """The bayesian recipes that so many rows allow, fewest parameters first."""
     if not problem.squares or set(fixed) - OF_EVIDENCE:
         return []
@@ -368,6 +376,6 @@ def by_evidence(rows: int, inputs: int, problem: Problem, fixed: dict[str, Any])
         if cost <= COST and (not hidden or parameters <= DETERMINED * rows * problem.labels):
             parts, epochs = (PARTS, ITERATIONS) if cost < DEAR else (FEWER, HURRIED)
             activation, epochs = fixed.get("activation", "tanh"), fixed.get("epochs", epochs)
-            recipe = Recipe("bayesian", hidden, activation, epochs=epochs, costly=cost > COSTLY, parts=parts)
+            recipe = Recipe("bayesian", hidden, activation, epochs=epochs, costly=cost > COSTLY, parts=parts, few=few)
             allowed.append((parameters, recipe))
     return [recipe for _, recipe in sorted(allowed, key=lambda pair: pair[0])]

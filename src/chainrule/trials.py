@@ -16,6 +16,7 @@ from chainrule.elementary import exponential
 from chainrule.ensemble import Pool
 from chainrule.functions import Objective
 from chainrule.generator import permutation
+from chainrule.inputs import PLAIN, Form
 from chainrule.network import Floats, Network
 from chainrule.recipes import SMALL, Problem, Recipe
 from chainrule.training import History
@@ -51,6 +52,7 @@ class Made(NamedTuple):
     history: History
     checks: list[Check]
     whole: bool = True  # not cut short
+    form: Form = PLAIN  # in which it is given a table
 
 
 def make_folds(first: Indices, count: int, seed: int, classes: Array | None = None) -> list[Fold]:
@@ -122,7 +124,7 @@ class Trial:
     def settle(self, loss_of: Judge) -> None:
         """Let all its networks be as they were at that time."""
         best = self.judge(loss_of)
-        for network, history, at, _ in self.made:
+        for network, history, at, _, _ in self.made:
             self.answers.append(at[best].answers)
             network.parameters = at[best].parameters
             history.best_epoch, history.validation = at[best].epoch, self.losses
