@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Self
@@ -75,6 +74,25 @@ class Form:
 PLAIN = Form()
 
 
+class _Inputs:
+    """The inputs of a column (n, width), zeros at first, which are written from left to right."""
+
+    def __init__(self, out: Array) -> None:
+        self.out, self.at = out, 0
+
+    def put(self, part: Array) -> None:
+        """Write a part, (n,) or (n, some)."""
+        part = part.reshape(len(part), -1)
+        self.out[:, self.at : self.at + part.shape[1]] = part
+        self.at += part.shape[1]
+
+    def ones(self, places: Indices, count: int) -> None:
+        """Write a 1 at each row's place of so many, none where that is −1; of many classes nearly all stays 0."""
+        rows = np.flatnonzero(places >= 0)
+        self.out[rows, self.at + places[rows]] = 1
+        self.at += count
+
+
 @dataclass
 class Column:
     """What was learned of one column."""
@@ -111,39 +129,39 @@ class Column:
         own = len(self.codes) if form.rich else 0
         return 1 + 2 * len(self.periods) + (shares if shares > 1 else 0) + self.waves(form) + own + self.missing
 
-    def encode(self, x: Doubles, form: Form) -> Iterable[Array]:
-        """Yield the inputs (n, some) that the values x (n,) of the table become."""
-        gone = np.isnan(x)
+    def encode(self, x: Doubles, form: Form, out: Array) -> None:
+        """Write the inputs (n, width) that the values x (n,) of the table become where zeros are."""
+        gone, inputs = np.isnan(x), _Inputs(out)
         if self.kind == "category":
             place = np.full(len(self.classes) + 1, -1)  # the last is that of −1, a class that was not there before
             place[self.own] = np.arange(len(self.own))
             at = place[np.where(gone, -1, x).astype(np.intp)]
-            yield _one_hot(at, len(self.own))
+            inputs.ones(at, len(self.own))
             if self.shared:
-                yield ((at < 0) & ~gone)[:, None].astype(np.float64)
+                inputs.put((at < 0) & ~gone)
         else:
             known = np.where(gone, self.center, x)
             edges = self.edges(form.bins)
             near = _near(known, edges) if len(edges) > 1 else known
             z = (near - self.center) / self.scale
             z = _draw_in(z, self.far) if self.far else z
-            yield z[:, None]
+            inputs.put(z)
             for period in self.periods:
                 turns = (known - MONDAY) / period
-                yield np.where(gone[:, None], 0.0, _cosine(turns[:, None] - np.array([0.0, 0.25])))
+                inputs.put(np.where(gone[:, None], 0.0, _cosine(turns[:, None] - np.array([0.0, 0.25]))))
             if len(edges) > 2:  # of one bin the share is the number again
                 share = np.clip((known[:, None] - edges[:-1]) / np.diff(edges), 0, 1) - 0.5
-                yield np.where(gone[:, None], 0.0, share)
+                inputs.put(np.where(gone[:, None], 0.0, share))
             if waves := self.waves(form):
                 k = np.arange(waves)
                 turns = FASTEST * (1 + k) / waves * z[:, None] + GOLDEN * k
-                yield np.where(gone[:, None], 0.0, _cosine(turns))
+                inputs.put(np.where(gone[:, None], 0.0, _cosine(turns)))
             if self.codes and form.rich:
                 codes = np.array(self.codes)
                 at = np.minimum(np.searchsorted(codes, known), len(codes) - 1)
-                yield _one_hot(np.where(gone | (codes[at] != known), -1, at), len(codes))
+                inputs.ones(np.where(gone | (codes[at] != known), -1, at), len(codes))
         if self.missing:
-            yield gone[:, None].astype(np.float64)
+            inputs.put(gone)
 
 
 @dataclass
@@ -250,14 +268,13 @@ class Inputs:
         """Return what a network is given of a table: (n, width)."""
         if self.plain and not form.rich and not form.columns and not np.isnan(table).any():
             return self.scaled(table, dtype)
-        if len(table) > BLOCK:
-            encoded = np.empty((len(table), self.width(form)), dtype)
-            for first in range(0, len(table), BLOCK):
-                some = slice(first, first + BLOCK)
-                encoded[some] = self.encode(table[some], form, dtype)
-            return encoded
-        parts = [part for j in self.given(form) for part in self.columns[j].encode(table[:, j], form)]
-        return np.hstack(parts, dtype=dtype, casting="same_kind")
+        given = self.given(form)
+        ends = np.cumsum([0, *(self.columns[j].width(form) for j in given)])
+        encoded = np.zeros((len(table), ends[-1]), dtype)
+        for some in (slice(first, first + BLOCK) for first in range(0, len(table), BLOCK)):
+            for j, begin, end in zip(given, ends[:-1], ends[1:], strict=True):
+                self.columns[j].encode(table[some, j], form, encoded[some, begin:end])
+        return encoded
 
     def to_json(self) -> dict[str, Any]:
         """Return what JSON can hold of it: everything."""
@@ -303,13 +320,6 @@ def _classes(known: Doubles, classes: int, rows: int) -> tuple[list[int], bool]:
 def most_classes(rows: int) -> int:
     """Return how many classes have a column of their own at the most."""
     return int(np.clip(ONE_HOTS / rows, FEW_CLASSES, MOST_CLASSES))
-
-
-def _one_hot(at: Indices, count: int) -> npt.NDArray[np.float32]:
-    """Return rows (n, count) with a 1 at each place, none where that is −1."""
-    own = np.zeros((len(at), count), dtype=np.float32)
-    own[np.flatnonzero(at >= 0), at[at >= 0]] = 1
-    return own
 
 
 def _jumps(x: Doubles, label: Floats) -> bool:

@@ -10,7 +10,7 @@ import datetime
 import re
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from numbers import Real
@@ -184,7 +184,7 @@ def _read_column(raw: Any, column: Column, place: Place, fresh: bool) -> tuple[D
         known, kind, items = ~np.isnat(values), "date" if values.dtype.kind == "M" else "number", []
         numbers = np.where(known, values.astype(f"{values.dtype.kind}8[us]").astype(np.int64) / MICROSECONDS, np.nan)
     else:
-        items = [_plain(value) for value in values.tolist()]
+        items = _each(_plain, values.tolist())
         known = np.array([item is not None for item in items], dtype=bool)
         kind, numbers = ("category", np.zeros(0)) if named else read_items(items, place, column.kind)
     if fresh:
@@ -331,7 +331,7 @@ def read_items(items: list[Any], place: Place, known: str = "") -> tuple[str, Do
         _refuse_objects(some, place)
         return known, np.zeros(0)
     if known:
-        found = [None if item is None else _as_before(item, known) for item in items]
+        found = _each(lambda item: _as_before(item, known), items)
         odd = next((row for row, _ in some if found[row] is None), None)
         if odd is not None:
             raise place.error(odd, _as_learned(known), repr(items[odd]), MEND)
@@ -340,7 +340,7 @@ def read_items(items: list[Any], place: Place, known: str = "") -> tuple[str, Do
     many = len({item for _, item in some if isinstance(item, str)}) > CLASSES
     times = [("time of day", _clock)] if many else []
     for kind, convert in (("boolean", _truth), ("number", _number), ("date", _day), *times):
-        found = [None if item is None else convert(item) for item in items]
+        found = _each(convert, items)
         wrong = [row for row, item in some if found[row] is None]
         if some and not wrong:
             return "number" if convert is _clock else kind, _with_gaps(found)
@@ -362,14 +362,22 @@ def read_items(items: list[Any], place: Place, known: str = "") -> tuple[str, Do
 
 def _check_writing(some: list[tuple[int, str]], place: Place) -> None:
     """Refuse text most of which is numbers or dates, otherwise written: each would be a class of its own."""
-    texts = [(row, item.strip()) for row, item in some if not is_number(item.strip())]
+    numbers = {item for item in {item for _, item in some} if is_number(item.strip())}
+    texts = [(row, item.strip()) for row, item in some if item not in numbers]
     for pattern, kind, remedy in OTHERWISE:
-        written = [row for row, text in texts if re.fullmatch(pattern, text, re.IGNORECASE)]
+        looks = {text for text in {text for _, text in texts} if re.fullmatch(pattern, text, re.IGNORECASE)}
+        written = [row for row, text in texts if text in looks]
         if written and len(texts) - len(written) <= max(FEW, SLIPS * len(some)):
             raise place.error(
                 written[0], f"most values look like {kind}", repr(dict(some)[written[0]]),
                 f"{remedy}; or, where they are names of classes, put a letter before them",
             )  # fmt: skip
+
+
+def _each(convert: Callable[[Any], Any], items: list[Any]) -> list[Any]:
+    """Return each item, converted, None as it is: of text, which is there again and again, each only once."""
+    texts = {item: convert(item) for item in {item for item in items if type(item) is str}}
+    return [texts[item] if type(item) is str else None if item is None else convert(item) for item in items]
 
 
 def _with_gaps(found: list[float | None]) -> Doubles:
