@@ -158,7 +158,7 @@ def test_forms_of_few_columns_are_held_and_checked(rng):
 def test_recipes_of_few_columns_are_as_rich_as_these_allow(rng):
     table, columns = read_table(rng.normal(size=(500, 120)), "X")
     inputs = Inputs.learn(columns, table, "robust")
-    [whole], [few] = (by_batches(500, inputs, PROBLEM, {}, given) for given in ((), (3, 5, 9)))
+    [whole], [few] = (by_batches(500, inputs, PROBLEM, {}, given) for given in ((), (3, 5, 9, 20)))
     assert (whole.form, whole.few) == (Form(8, 4, 2), 0)
-    assert (few.form, few.few) == (Form(32, 16, 8), 3)
-    assert f"{few}" == "silu 128-128 on 32 bins and 16 waves of 3 columns by adamw"
+    assert (few.form, few.few) == (Form(32, 16, 8), 4)
+    assert f"{few}" == "silu 128-128 on 32 bins and 16 waves of 4 columns by adamw"

@@ -47,10 +47,12 @@ class Form:
     bins: int = 0
     waves: int = 0
     embedding: int = 0  # units of the first layer that are each column's own (99); 0: all units see all columns
+    speed: int = 1  # of the waves
     columns: tuple[int, ...] = ()  # those it is given of the columns used, ascending; none named: all
 
     def __str__(self) -> str:
-        parts = [f"{count} {name}" for name, count in (("bins", self.bins), ("waves", self.waves)) if count]
+        waves = "waves" if self.speed == 1 else "fast waves"
+        parts = [f"{count} {name}" for name, count in (("bins", self.bins), (waves, self.waves)) if count]
         return " and ".join(parts)
 
     @property
@@ -64,8 +66,8 @@ class Form:
         counts = {name: int(count) for name, count in described.items() if name != "columns"}
         form = cls(**counts, columns=tuple(int(k) for k in described.get("columns", ())))
         fits = 0 <= form.bins <= MOST_BINS and MOST_BINS % max(form.bins, 1) == 0
-        if not fits or not 0 <= form.waves <= MOST_BINS or form.embedding < 0:
-            raise ValueError(f"{form.bins} bins, {form.waves} waves, an embedding of {form.embedding}")
+        if not fits or not 0 <= form.waves <= MOST_BINS or form.embedding < 0 or not 1 <= form.speed <= MOST_BINS:
+            raise ValueError(f"{form.bins} bins, {form.waves} waves x {form.speed}, an embedding of {form.embedding}")
         if list(form.columns) != sorted(set(form.columns)) or min(form.columns, default=0) < 0:
             raise ValueError(f"columns {form.columns}, which are to ascend from 0 on")
         return form
@@ -154,7 +156,7 @@ class Column:
                 inputs.put(np.where(gone[:, None], 0.0, share))
             if waves := self.waves(form):
                 k = np.arange(waves)
-                turns = FASTEST * (1 + k) / waves * z[:, None] + GOLDEN * k
+                turns = form.speed * FASTEST * (1 + k) / waves * z[:, None] + GOLDEN * k
                 inputs.put(np.where(gone[:, None], 0.0, _cosine(turns)))
             if self.codes and form.rich:
                 codes = np.array(self.codes)

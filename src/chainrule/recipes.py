@@ -36,6 +36,8 @@ EMBEDDINGS = (  # the richest that stays below those
     *(Form(BINS // 2, WAVES // 2, units) for units in (4, 2)),
     *(Form(BINS // 4, WAVES // 4, units) for units in (2, 1)),
 )
+FINE = Form(2 * BINS, 2 * WAVES, 8, speed=20)  # for functions that go up and down often; is tried
+FINE_ROWS, FINE_COLUMNS = 300, 3  # of so many rows, and so few columns
 ITERATIONS, HURRIED = 200, 120  # of a bayesian training at the most; of one that is dear
 CHECKS = 20  # at so many times in a training it is asked whether it had better end
 TRIAL = 40  # of one that is to find the width
@@ -295,6 +297,7 @@ def by_batches(
         fewer = math.ceil(OF_CLASSES * epochs)
         plain = replace(plain, epochs=fewer, weight_decay=1.0, label_smoothing=0.02)
     forms = [PLAIN]
+    units = 0 if inputs is None else len(columns or inputs.used)
     if inputs is not None:
         of = {form: inputs.width(replace(form, columns=columns)) for form in (*EMBEDDINGS, Form(BINS))}
         width = {form: w for form, w in of.items() if rows * w <= ENCODED}
@@ -302,12 +305,14 @@ def by_batches(
             first = (fixed.get("hidden") or hidden)[0]
             forms += [form for form in width if not form.embedding and width[form] * first <= BINNED]
         else:
-            units = len(columns or inputs.used)
             forms = [next((form for form in width if 0 < width[form] * form.embedding * units <= EMBEDDED), PLAIN)]
     plain = replace(plain, few=len(columns))
     recipes = [replace(plain, form=form) for form in forms]
+    main = recipes[-1]
+    if main.form.embedding and units <= FINE_COLUMNS and rows >= FINE_ROWS:
+        recipes.append(replace(main, form=FINE))
     if problem.loss in SMOOTHED:
-        recipes += [*([sure(recipes[-1])] if rows >= KNOWN else []), gentle(plain, epochs)]
+        recipes += [*([sure(main)] if rows >= KNOWN else []), gentle(plain, epochs)]
     return [replace(recipe, **fixed) for recipe in recipes]
 
 
