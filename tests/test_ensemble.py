@@ -19,6 +19,7 @@ from sklearn.linear_model import LinearRegression
 import chainrule
 from chainrule import Classifier, Network, Regressor
 from chainrule.data import DataError
+from chainrule.diagnosis import _about_rows
 from chainrule.ensemble import Pool
 from chainrule.evidence import Evidence
 from chainrule.functions import activate
@@ -227,6 +228,24 @@ def test_each_network_is_reported(labels, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) > 8
     assert all(re.fullmatch(r" *\d+\.\d s  .*, network \d+", line) for line in lines), lines
+
+
+@pytest.mark.parametrize(
+    ("slips", "named"), [(1, "row 7 of"), (5, "rows 7, 8, 9, 10, 11 of"), (9, "9, 10, 11, ... of")]
+)
+def test_rows_that_decide_all_are_named(slips, named, rng):
+    labels = rng.normal(size=(1000, 1))
+    problem = Problem("half_squared_error", "identity", 1, {})
+    assert "correct row" not in _about_rows(problem, labels)
+    labels[7 : 7 + slips] = 1e5 * (-1) ** np.arange(slips)[:, None]
+    assert named in _about_rows(problem, labels)
+    labels[7:30] = 1e5  # too many to be slips
+    assert "correct row" not in _about_rows(problem, labels)
+
+
+def test_dates_are_no_targets(rng):
+    with pytest.raises(DataError, match=r"^y must hold numbers; found dates or times, datetime64.* Count them from"):
+        Regressor().fit(rng.normal(size=(20, 2)), pd.Series(pd.date_range("2020", "2023", 20)))
 
 
 def test_one_row_that_decides_all_is_named():

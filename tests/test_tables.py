@@ -175,6 +175,14 @@ def test_dates_the_year_first(written):
     assert read_table(pd.DataFrame({"t": ["1970-01-02"]}), "X", [column])[0].tolist() == [[1]]
 
 
+def test_months_are_dates():
+    table, (column,) = read_table(pd.DataFrame({"t": ["2020-03", "2020/4", None, "1969-12"]}), "X")
+    assert column.kind == "date"
+    np.testing.assert_array_equal(table[:, 0], [18322, 18353, np.nan, -31])
+    for no in (["2020-13", "2020-03"], ["1001-05", "1002-07"]):  # no month, no year that is likely
+        assert read_table(pd.DataFrame({"t": no}), "X")[1][0].kind == "category"
+
+
 def test_times_of_day_are_numbers():
     """Many of them; a few may well be names of classes."""
     cells = [f"{i % 24}:{i % 60:02d}" for i in range(40)] + ["06:30:45.5", None]

@@ -110,6 +110,11 @@ def as_numbers(values: npt.ArrayLike, name: str) -> Array:
         array = np.asarray(values)
         if array.dtype.kind in "fiub":
             return array
+        if array.dtype.kind in "Mm":
+            raise DataError(
+                f"{name} must hold numbers; found dates or times, {array.dtype}. Count them from some time on, as "
+                f"({name} - {name}.min()) / np.timedelta64(1, 'D')"
+            )
         if array.dtype.kind == "c":
             raise DataError(f"{name} must hold real numbers. Complex data not supported; found dtype {array.dtype}")
         return np.asarray(array, dtype=np.float64)

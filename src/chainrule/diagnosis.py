@@ -23,6 +23,7 @@ COLUMNS = 300  # a table of more is not compared with a linear model: it would t
 IDLE = 0.5  # of the units of a layer
 STILL = 1e-4  # of an output's range that counts as none
 BARELY = 10  # rows by which a column of several is not judged
+SLIPS, NAMED = 0.01, 5  # part of the rows that may well be slips, and how many are named
 CHANCE = 4.0  # rows' losses that the best of several is lower by, where there is nothing to learn
 
 
@@ -158,14 +159,19 @@ def no_better(
 
 
 def _about_rows(problem: Problem, labels: Floats) -> str:
-    """Return what to do where nothing was learned: about the row that counts more than all others, if there is one."""
+    """Return what to do where nothing was learned: about the few rows that count more than all others, if there are any."""
     if problem.squares:
         squares = np.nansum((labels - np.nanmedian(labels, axis=0)) ** 2, axis=1)
-        row = int(squares.argmax())
-        if len(squares) > BARELY and 2 * squares[row] > squares.cumsum()[-1]:
+        order = np.argsort(squares, kind="stable")
+        furthest = slice(-max(1, int(SLIPS * len(squares))), None)
+        more = (squares[order] > squares[order].cumsum() - squares[order])[furthest]  # than all of those nearer
+        far = sorted(order[furthest][more.argmax() :].tolist()) if more.any() else []
+        if len(squares) > BARELY and far:
+            rows = ", ".join(map(str, far[:NAMED])) + ", ..." * (len(far) > NAMED)
+            these, they, them = ("row", "it is", "it") if len(far) == 1 else ("rows", "each is", "them")
             return (
-                f"correct row {row} of y or leave it out: it is further from the others' median than all of them "
-                f"together; or choose loss='huber', to which one row means less"
+                f"correct {these} {rows} of y or leave {them} out: {they} further from the others' median than all of them "
+                f"together; or choose loss='huber', to which a few rows mean less"
             )
     return "look whether the rows of X and y belong together, or get more of them, or other columns"
 

@@ -34,6 +34,7 @@ EPOCH = datetime.date(1970, 1, 1).toordinal()
 FEW, SLIPS = 2, 0.1  # values, or share of them, that are no number or date and may be slips; more make it a category
 MEND = "Correct it, or leave it empty: a missing value"
 CLASSES = 12  # of text, up to which it may well be meant so, whatever it looks like
+YEAR_MONTH = r"(1[5-9]\d\d|2[0-4]\d\d)[-/](\d{1,2})"
 YEAR_FIRST = r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})(?:[T ]+(\d{1,2})(:.*))?"  # leaves no doubt
 CLOCK = r"(\d{1,2}):([0-5]\d)(?::([0-5]\d(?:\.\d+)?))?"  # hours, minutes, seconds
 NUMBER = r"[+-]?\d+([.,]\d+)?"
@@ -291,10 +292,12 @@ def _clock(item: Any) -> float | None:
 
 
 def _day(item: Any) -> float | None:
-    """A date, or text in ISO's form or one like it, as 2020/1/31, as days since 1970."""
+    """A date, or text in ISO's form or one like it, as 2020/1/31, or a month, as days since 1970."""
     if isinstance(item, str):
         text = item.strip()
-        if parts := re.fullmatch(YEAR_FIRST, text):
+        if parts := re.fullmatch(YEAR_MONTH, text):  # which begins with
+            text = f"{parts[1]}-{parts[2]:0>2}-01"
+        elif parts := re.fullmatch(YEAR_FIRST, text):
             year, _, month, day, hour, rest = parts.groups("")
             text = f"{year}-{month:0>2}-{day:0>2}" + (f"T{hour:0>2}{rest}" if hour else "")
         try:
