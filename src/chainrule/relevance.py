@@ -7,7 +7,6 @@ evenly of all of them: that is little beside what it has of a column that says s
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from chainrule.data import Array
 from chainrule.generator import permutation
@@ -19,7 +18,8 @@ MANY = 16  # columns, from which on it is asked whether few of them do as well
 LEAST = 0.01  # of what the column that says most is worth: what one that is kept is worth at the least;
 ABOVE = 3.0  # or so many times the middle of all, where most say nothing
 FEWER = 0.75  # of the columns: what is worth being tried in place of all
-ASKED, ASKING = 1000, 3e10  # rows at the most, and multiply-adds
+LEAST_ASKED, ASKED, ASKING = 100, 1000, 3e10  # rows, and multiply-adds
+ANSWERED = 8192  # rows at once
 SHUFFLED = 1 << 42  # the random stream
 
 
@@ -27,41 +27,54 @@ def relevance(
     network: Network, rows: Array, groups: list[int], labels: Floats, problem: Problem, seed: int, n_threads: int = 1
 ) -> Doubles:
     """Return for each column, that of a group of inputs, by how much the mean loss rises when it is shuffled; (columns,)."""
-    of = np.asarray(groups)
-    count = int(of.max()) + 1
-    afford = int(np.clip(ASKING / (count * len(network.parameters)), 100, ASKED))
+    of, W = np.asarray(groups), network.layers[0].weights
+    rest, count = beyond_first(network), int(of.max()) + 1
+    afford = int(np.clip(ASKING / (count * len(rest.parameters)), LEAST_ASKED, ASKED))
     rows, labels = (values[:: -(-len(rows) // afford)] for values in (rows, labels))
-    network, rows, of = beyond_embedding(network, rows, of, n_threads)
+    P, order = sums_of_first(network, rows, n_threads), permutation(seed, SHUFFLED, len(rows))
 
-    def loss(rows: Array) -> float:
-        return mean_loss(problem, problem.pool.ask(network, rows, n_threads), labels, None)
+    def shuffled(column: int) -> Array:
+        inputs = np.flatnonzero(of == column)
+        units = np.flatnonzero(W[:, inputs].any(axis=1))  # of an embedding those of the column alone
+        part = np.zeros((len(P), len(units)), dtype=P.dtype)
+        for i in inputs:  # one after the other: a product of matrices has other bits on other machines
+            part += rows[:, i, None] * W[units, i]
+        moved = P.copy()
+        moved[:, units] += part[order] - part
+        return moved
 
-    order, whole = permutation(seed, SHUFFLED, len(rows)), loss(rows)
-    rises = np.zeros(count)
-    for column in range(count):
-        shuffled = rows.copy()
-        shuffled[:, of == column] = rows[order][:, of == column]
-        rises[column] = loss(shuffled) - whole
-    return rises
+    def losses(parts: list[Array]) -> list[float]:
+        answers = problem.pool.ask(rest, np.concatenate(parts), n_threads)
+        return [mean_loss(problem, z, labels, None) for z in np.split(answers, len(parts))]
+
+    at_once = max(1, ANSWERED // len(P))
+    rises = [
+        loss
+        for first in range(0, count, at_once)
+        for loss in losses([shuffled(column) for column in range(first, min(first + at_once, count))])
+    ]
+    return np.array(rises) - losses([P])[0]
 
 
-def beyond_embedding(
-    network: Network, rows: Array, of: npt.NDArray[np.int_], n_threads: int
-) -> tuple[Network, Array, npt.NDArray[np.int_]]:
-    """Return the layers after an embedding, what enters them, and of which column that is; it is much less."""
-    first = network.layers[0].weights
-    seen = np.array([[(w[of == column] != 0).any() for column in range(of.max() + 1)] for w in first])
-    if len(network.layers) < 3 or (seen.sum(axis=1) > 1).any():
-        return network, rows, of
-    rest = Network(
-        network.sizes[1:],
-        network.activations[1:-1],
-        network.activations[-1],
-        dtype=network.dtype,
-        engine=network.engine,
-    )
-    rest.parameters = network.parameters[first.size + len(first) :]
-    return rest, network.hidden(rows, 1, n_threads=n_threads), seen.argmax(axis=1)
+def sums_of_first(network: Network, rows: Array, n_threads: int) -> Array:
+    """Return the sums P of the first layer for some rows, before its activation."""
+    layer = network.layers[0]
+    first = Network(network.sizes[:2], output="identity", dtype=network.dtype, engine=network.engine)
+    first.parameters = network.parameters[: layer.weights.size + layer.bias.size]
+    return first.predict(rows, n_threads=n_threads)
+
+
+def beyond_first(network: Network) -> Network:
+    """Return the network that the sums P of the first layer enter."""
+    first, units = network.layers[0], network.sizes[1]
+    sizes, activations, held = network.sizes[1:], network.activations[1:], first.weights.size + first.bias.size
+    parameters = network.parameters[held:]
+    if first.activation != "identity" and len(network.layers) > 1:
+        sizes, activations = (units, *sizes), (first.activation, *activations)
+        parameters = np.concatenate([np.eye(units, dtype=network.dtype).ravel(), np.zeros(units), parameters])
+    rest = Network(sizes, activations[:-1], activations[-1], dtype=network.dtype, engine=network.engine)
+    rest.parameters = parameters
+    return rest
 
 
 def how_few(rises: Doubles) -> list[int]:
