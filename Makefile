@@ -13,7 +13,7 @@ help:
 	@echo "make sanitize  the engine's tests under AddressSanitizer, UBSan and ThreadSanitizer"
 	@echo "make bench     speed beside JAX, PyTorch and scikit-learn, under 40 minutes; BENCH=\"--help\" for parts of it"
 	@echo "make bench-accuracy  errors beside CatBoost, LightGBM, scikit-learn, RealMLP, three hours; ACCURACY=\"--help\" for parts"
-	@echo "make bench-defaults  what each default of auto is worth, two hours; DEFAULTS=\"--help\" for parts"
+	@echo "make bench-defaults  what each default of auto is worth, over two hours; DEFAULTS=\"--help\" for parts"
 	@echo "make lint      ruff, mypy, clang-format"
 	@echo "make pictures  draw the README's picture anew"
 
