@@ -1,6 +1,6 @@
 """What pays: of the defaults one is changed at a time, on the tables of development.py. Writes docs/defaults.md.
 
-    make bench-defaults                                        everything that is not yet in docs/defaults.json, over two hours
+    make bench-defaults                                        all that is not yet in docs/defaults.json, over two hours
     make bench-defaults DEFAULTS="--part ideas"                regressions, classes, columns, or ideas (needs jax)
     make bench-defaults DEFAULTS="--only 'no bins' --again"    one line anew
 

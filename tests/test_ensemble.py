@@ -733,9 +733,22 @@ def test_bayesian_recipes_suit_the_rows():
     few, many = by_evidence(60, 4, problem, {}), by_evidence(3000, 4, problem, {})
     assert few[0].hidden == many[0].hidden == (5,)
     assert len(few) < len(many)
+    assert [recipe.hidden for recipe in by_evidence(26, 3, problem, {})] == [(5,), (10,)]  # of 26 and 51 parameters
+    assert (40,) not in [recipe.hidden for recipe in by_evidence(200, 3, problem, {})]
     assert by_evidence(1_000_000, 50, problem, {}) == []
     assert by_evidence(100, 4, Problem("huber", "identity", 1, {}), {}) == []
     assert by_evidence(100, 4, problem, {"dropout": 0.1}) == []
+
+
+def test_few_rows_of_a_smooth_function_are_enough():
+    """A simulation that was run thirty times."""
+
+    def simulated(n, seed):
+        X = np.random.default_rng(seed).random((n, 3))
+        return X, np.exp(X[:, 0]) * np.sin(3 * X[:, 1]) + X[:, 2]
+
+    for seed in range(3):
+        assert rmse(Regressor(random_state=seed).fit(*simulated(30, seed)), *simulated(1000, 9)) < 0.08  # of 0.62
 
 
 @pytest.mark.parametrize(("cores", "alone"), [(1, 0), (2, 1), (3, 0), (8, 3)])
