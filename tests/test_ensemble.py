@@ -1253,7 +1253,8 @@ def test_probabilities_are_those_that_come_true(tmp_path):
     assert calibration_error(P, y[4000:]) < 1
     assert np.mean(P.argmax(axis=1) == y[4000:]) > 0.74
     chainrule.save(model, tmp_path / "noisy.chain")
-    np.testing.assert_array_equal(chainrule.load(tmp_path / "noisy.chain").predict_proba(X[4000:]), P)
+    held = chainrule.load(tmp_path / "noisy.chain")
+    np.testing.assert_array_equal(held.predict_proba(X[4000:9000]), P[:5000])
 
 
 @pytest.mark.parametrize("output", ["softmax", "sigmoid", ""])
@@ -1304,7 +1305,7 @@ def cities(rng, n, classes=200):
 
 def test_each_of_many_classes_is_embedded(rng, tmp_path):
     frame, y = cities(rng, 1700)
-    model = Regressor(random_state=0, max_iter=40, n_threads=2).fit(frame[:1500], y[:1500])
+    model = Regressor(random_state=0, max_iter=40, n_threads=2, ensemble=4).fit(frame[:1500], y[:1500])
     column = model.inputs_.columns[1]
     counts = frame["city"][:1500].value_counts()
     assert column.own == list(range(len(counts)))
