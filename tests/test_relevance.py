@@ -105,6 +105,14 @@ def test_classes_by_few_columns():
     assert all({"x3", "x7", "x9"} <= columns for columns in used)
 
 
+@pytest.mark.parametrize(("known", "loss"), [(Regressor, "huber"), (Classifier, "cross_entropy")])
+def test_columns_are_looked_at_by_networks_without_hidden_units(known, loss, rng):
+    X = rng.normal(size=(300, 30))
+    y = X[:, 3] + 0.1 * rng.normal(size=300)
+    y = y if known is Regressor else y > 0
+    assert known(hidden_layer_sizes=(), loss=loss, random_state=0).fit(X, y).score(X, y) > 0.95
+
+
 @pytest.mark.parametrize("units", [0, 2])
 def test_relevance_is_what_a_shuffled_column_costs(units, rng):
     X = rng.normal(size=(300, 4))

@@ -155,8 +155,7 @@ class Learner:
 
     def say_most(self, recipe: Recipe) -> list[str]:
         """Return the names of the columns of a recipe that is given few, which say most first, on average of all folds."""
-        if self.inputs is None or not recipe.few:
-            return []
+        assert self.inputs is not None
         order = np.argsort(-np.mean([*self.rises.values()], axis=0), kind="stable")
         return [self.inputs.columns[self.inputs.used[k]].name for k in order[: recipe.few]]
 

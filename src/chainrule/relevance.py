@@ -69,7 +69,7 @@ def beyond_first(network: Network) -> Network:
     first, units = network.layers[0], network.sizes[1]
     sizes, activations, held = network.sizes[1:], network.activations[1:], first.weights.size + first.bias.size
     parameters = network.parameters[held:]
-    if first.activation != "identity" and len(network.layers) > 1:
+    if first.activation != "identity" or len(network.layers) == 1:
         sizes, activations = (units, *sizes), (first.activation, *activations)
         parameters = np.concatenate([np.eye(units, dtype=network.dtype).ravel(), np.zeros(units), parameters])
     rest = Network(sizes, activations[:-1], activations[-1], dtype=network.dtype, engine=network.engine)
