@@ -54,11 +54,6 @@ def say(line: str) -> None:
     print(line + "\n", end="", flush=True)
 
 
-def named(columns: list[str]) -> str:
-    """Return how a summary speaks of the columns that are given alone."""
-    return f"; columns {', '.join(columns[:NAMED])}{', ...' * (len(columns) > NAMED)}" if columns else ""
-
-
 class Estimator(Parameters):
     """Dense networks that learn y from X; what y is and how answers are given, its two heirs say."""
 
@@ -511,7 +506,7 @@ class Estimator(Parameters):
         parts = " and ".join(
             (f"{100 * c['share']:.0f} % " if len(used) > 1 else "")
             + f"{c['networks']} network{'s' * (c['networks'] > 1)}, {c['recipe']} (mean loss {c['loss']:.4g}"
-            + f"{named(c.get('columns', []))})"
+            + (f"; columns {data.listed(c['columns'], NAMED)})" if "columns" in c else ")")
             for c in used
         )
         most = max(c["networks"] for c in self.choice_)

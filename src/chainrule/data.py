@@ -103,6 +103,11 @@ def check_unmasked(values: object, name: str) -> None:
         raise DataError(f"{name} must have no masked values; found one at {place}. Remove or fill such rows first")
 
 
+def listed(values: Sequence[object], most: int) -> str:
+    """Return values as a sentence names them, so many at the most."""
+    return ", ".join([*map(str, values[:most]), *["..."] * (len(values) > most)])
+
+
 def as_numbers(values: npt.ArrayLike, name: str) -> Array:
     """Return values as an array of numbers; text and what is masked are refused with their place."""
     check_unmasked(values, name)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from chainrule.data import Array, alone
+from chainrule.data import Array, alone, listed
 from chainrule.network import Floats, Network
 from chainrule.recipes import SMALL, Problem
 from chainrule.trials import GAIN, Doubles, mean_loss
@@ -167,7 +167,7 @@ def _about_rows(problem: Problem, labels: Floats) -> str:
         more = (squares[order] > squares[order].cumsum() - squares[order])[furthest]  # than all of those nearer
         far = sorted(order[furthest][more.argmax() :].tolist()) if more.any() else []
         if len(squares) > BARELY and far:
-            rows = ", ".join(map(str, far[:NAMED])) + ", ..." * (len(far) > NAMED)
+            rows = listed(far, NAMED)
             these, they, them = ("row", "it is", "it") if len(far) == 1 else ("rows", "each is", "them")
             return (
                 f"correct {these} {rows} of y or leave {them} out: {they} further from the others' median than all of them "
