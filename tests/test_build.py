@@ -57,27 +57,17 @@ def test_the_core_compiles_with_clang(source):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.skipif(shutil.which("g++") is None or shutil.which("nm") is None, reason="needs g++ and nm")
-def test_a_kernel_object_exports_one_table(tmp_path):
+@pytest.mark.skipif(shutil.which("nm") is None, reason="needs nm")
+@pytest.mark.parametrize("table", ["v3", "v4"])
+def test_a_kernel_object_exports_one_table(table):
     """Inline functions compiled for one instruction set must not be merged by the linker with another's."""
-    if os.uname().machine != "x86_64":
-        pytest.skip("compiles for x86-64")
-    tables = {"v3": ["-mavx2", "-mfma"], "v4": ["-mavx512f", "-mavx512dq", "-mfma"]}
-    compiling = [
-        subprocess.Popen(
-            ["g++", *FLAGS, *flags, f"-DCHAINRULE_VECTOR_BYTES={32 if table == 'v3' else 64}", "-DCHAINRULE_ROWS=2",
-             f"-DCHAINRULE_TABLE={table}", '-DCHAINRULE_NAME="x"', "-c", str(ROOT / "core/kernels.cpp"),
-             "-o", str(tmp_path / f"{table}.o")],
-        )
-        for table, flags in tables.items()
-    ]  # fmt: skip
-    assert [compiler.wait() for compiler in compiling] == [0, 0]
-    for table in tables:
-        made = tmp_path / f"{table}.o"
-        symbols = subprocess.run(["nm", "-C", str(made)], capture_output=True, text=True, check=True).stdout
+    made = [*ROOT.glob(f"build/*/CMakeFiles/kernels_x86_64_{table}.dir/**/kernels.cpp.o")]
+    if not made:
+        pytest.skip("the package was not built here for x86-64")
+    for path in made:
+        symbols = subprocess.run(["nm", "-C", str(path)], capture_output=True, text=True, check=True).stdout
         kinds = [(line.split()[-2], line.split()[-1]) for line in symbols.splitlines() if len(line.split()) > 1]
-        defined = [name for kind, name in kinds if kind.isupper() and kind != "U"]
-        assert defined == [f"chainrule::{table}"]
+        assert [name for kind, name in kinds if kind.isupper() and kind != "U"] == [f"chainrule::x86_64_{table}"]
         assert not [name for kind, name in kinds if kind in "WVwv"]
         undefined = {line.split()[-1] for line in symbols.splitlines() if " U " in line}
         assert undefined <= {"memset", "memcpy", "fma", "fmaf", "_GLOBAL_OFFSET_TABLE_"}, (
