@@ -236,6 +236,47 @@ def test_early_stopping_sets_rows_aside():
     assert model.best_loss_ == min(model.validation_curve_)
 
 
+def test_partial_fit_begins_as_adam_does(rng):
+    """Of auto, too: a column that is constant in the first rows, bent targets, bounds, and answers that may only rise."""
+    X = np.column_stack([rng.normal(size=(4000, 1)), np.arange(4000) >= 100])
+    y = X[:, 0] + 3 * X[:, 1]
+    model = Regressor(random_state=0).partial_fit(X[:100], y[:100])
+    for _ in range(10):
+        model.partial_fit(X, y)
+    assert np.sqrt(np.mean((model.predict(X[100:]) - y[100:]) ** 2)) < 0.3
+
+    heavy = np.exp(2 * X[:, 0])
+    for settings in ({"target_transform": "log"}, {"bounds": (0, None)}, {"monotonic_cst": [1, 0]}):
+        models = [Regressor(solver=solver, random_state=0, **settings) for solver in ("auto", "adam")]
+        for _ in range(3):
+            for each in models:
+                each.partial_fit(X, heavy)
+        np.testing.assert_array_equal(models[0].predict(X), models[1].predict(X))
+        assert (models[0].bends_ is not None) == ("target_transform" in settings)
+    model.fit(X[:300], y[:300])
+    assert "bayesian" in model.summary(), "a fit is of auto again"
+
+
+def test_partial_fit_goes_on_where_answers_may_only_rise(rng):
+    X = rng.uniform(-1, 1, (200, 3))
+    model = Regressor(random_state=0, monotonic_cst=[1, 0, 0], max_iter=10, ensemble=2).fit(X, X[:, 0] + X[:, 1] ** 2)
+    assert any(member.form.bins for member in model.ensemble_.members)
+    before = list(model.loss_curve_)
+    model.partial_fit(X, X[:, 0] + X[:, 1] ** 2)
+    assert model.loss_curve_[:-1] == before
+    grid = np.column_stack([np.linspace(-1, 1, 50), np.zeros((50, 2))])
+    assert (np.diff(model.predict(grid)) >= 0).all()
+
+
+def test_partial_fit_after_a_named_fit_and_one_of_auto():
+    model = Regressor(5, solver="adam", max_iter=2, random_state=0).fit(TINY, TINY[:, 0])
+    model.set_params(solver="auto", hidden_layer_sizes=3, time_limit=1e-6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(TINY, TINY[:, 0])
+    model.partial_fit(TINY, TINY[:, 0])  # its state is not that of another network
+
+
 def test_partial_fit_goes_on():
     X, y = load_digits(return_X_y=True)
     model = Classifier(solver="adam", random_state=0)
@@ -559,7 +600,7 @@ TINY = np.random.default_rng(0).random((40, 3))
         ({"learning_rate": "bogus"}, "learning_rate must be one of"),
         ({"dtype": "f"}, "dtype must be one of"),
         ({"dropout": 1}, "dropout must be a finite number, 0 or more, below 1; got 1"),
-        ({"dropout": (0.1,)}, "dropout must be one number, .* each of the 2 layers"),
+        ({"dropout": (0.1,), "solver": "adam"}, "dropout must be one number, .* each of the 2 layers"),
         ({"adversarial": "x"}, "adversarial must be a finite number, 0 or more"),
         ({"solver": "bayesian", "adversarial": 0.1}, "adversarial is of the solvers"),
         ({"weight_decay": -1}, "weight_decay must be a finite number, 0 or more"),
@@ -569,7 +610,9 @@ TINY = np.random.default_rng(0).random((40, 3))
         ({"label_smoothing": 0.1}, "label_smoothing goes with"),
         ({"delta": 0}, "delta must be"),
         ({"quantile": [0.1, 0.9]}, "quantile must be a finite number, above 0, below 1"),
-        ({"activation": ["relu", "relu"]}, "one for each of the 1 hidden layers; got 2"),
+        ({"activation": ["relu", "relu"], "solver": "adam"}, "one for each of the 1 hidden layers; got 2"),
+        ({"activation": ["relu"]}, r"activation=\['relu'\] is for given layers: set hidden_layer_sizes, too"),
+        ({"dropout": (0.1, 0.2)}, "dropout=.* is for given layers: set hidden_layer_sizes, too, or give one for all"),
         ({"solver": "lbfgs", "dropout": 0.5}, "dropout is of the solvers"),
     ],
     ids=str,

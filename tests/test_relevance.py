@@ -68,10 +68,23 @@ def test_each_fold_has_columns_of_its_own(monkeypatch):
         return made
 
     monkeypatch.setattr(learner.Learner, "fit_member", noted)
+    asked = []
+    relevance = learner.relevance
+    monkeypatch.setattr(
+        learner,
+        "relevance",
+        lambda net, rows, groups, l, *rest: asked.append(l) or relevance(net, rows, groups, l, *rest),
+    )
+    folds = []
+    make_folds = learner.make_folds
+    monkeypatch.setattr(learner, "make_folds", lambda *given: folds.extend(make_folds(*given)) or folds)
     monkeypatch.setattr(learner.Learner, "choose_columns", asking_for(12))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # after three epochs little has been learned
-        Regressor(random_state=0, n_threads=1, max_iter=3).fit(X, y)
+        model = Regressor(random_state=0, n_threads=1, max_iter=3).fit(X, y)
+    seen = [{round(float(l), 6) for l in labels[:, 0]} for labels in asked]
+    others = [{round(float(l), 6) for l in model._labels(y)[fold.aside, 0]} for fold in folds]
+    assert all(any(not labels & own for own in others) for labels in seen)
     assert len({fold for fold, _, _ in held}) > 1
     assert all(columns == largest(rises, len(columns)) for _, columns, rises in held)
     assert len({columns for _, columns, _ in held}) > 1

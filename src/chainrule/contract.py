@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -28,7 +29,7 @@ from chainrule.images import Augmentation
 from chainrule.inputs import PLAIN, Form, Inputs
 from chainrule.learner import Learner, learn
 from chainrule.network import Floats, Network
-from chainrule.optimizers import FULL_BATCH, LEAST_SQUARES, SECOND_ORDER
+from chainrule.optimizers import FULL_BATCH, LEAST_SQUARES, SECOND_ORDER, check_dropout
 from chainrule.parameters import AUTO, DEFAULTS, Parameters
 from chainrule.recipes import Problem, names_apart, spread_biases
 from chainrule.rows import FLOATING, Rows, checked
@@ -83,6 +84,7 @@ class Estimator(Parameters):
         self
         """
         self.check_parameters()
+        self._in_parts = False
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val go together; got one without the other")
         go_on = self.warm_start and hasattr(self, "network_")
@@ -97,7 +99,7 @@ class Estimator(Parameters):
             self._fit_auto(table, labels, weight, validation, started)
             return self
         if not go_on:
-            self.bends_ = self._bends(labels)
+            self.bends_ = self._bends(labels, weight)
         labels, rows = self._taught(labels), self.rows_.encoded(table, self.dtype)
         if validation is not None:
             validation = (self.rows_.encoded(validation[0], self.dtype), self._taught(validation[1]))
@@ -239,9 +241,9 @@ class Estimator(Parameters):
         signs = self.stated_signs()
         return None if signs is None else [sign * self._way for sign in signs]
 
-    def _input_signs(self) -> list[int] | None:
+    def _input_signs(self, form: Form) -> list[int] | None:
         signs = self._signs()
-        return signs if signs is None or self.inputs_ is None else self.inputs_.signs(signs)
+        return signs if signs is None or self.inputs_ is None else self.inputs_.signs(signs, form)
 
     @property
     def _way(self) -> int:
@@ -258,7 +260,7 @@ class Estimator(Parameters):
         """Whether the user has settled how the labels are bent."""
         return False
 
-    def _bends(self, labels: Floats) -> Bends | None:
+    def _bends(self, labels: Floats, weight: Array | None) -> Bends | None:
         """Return how the labels are bent before they are learned, where the user says it or auto may choose to."""
         return None
 
@@ -384,7 +386,7 @@ class Estimator(Parameters):
             adversarial=self.adversarial,
             dropout=self._of("dropout"),
             augment=self._augmentation(),
-            monotone=self._input_signs(),
+            monotone=self._input_signs(form),
             embedding=self.inputs_.groups(form) if form.embedding and self.inputs_ is not None else None,
             schedule=self._schedule(),
             power_t=self.power_t,
@@ -434,24 +436,26 @@ class Estimator(Parameters):
                 UserWarning,
                 stacklevel=3,
             )
-        self._seed_ = self._seed()
+        self._seed_, self._learned_by = self._seed(), ""
         self._check_objective(labels)
         problem = self._problem(labels)
         if self.inputs_ is not None and self.monotonic_cst is None:
             self.inputs_.find_codes(table, labels)
         settled = [name for name in (*DEFAULTS, "weight_decay", "augment") if self._given(name)]
         fixed = {OF_A_RECIPE.get(name, name): getattr(self, name) for name in settled}
-        if self.augment != AUTO:
+        if self.augment != AUTO and self.rows_.shape is not None:
             fixed["augment"] = self._augmentation()
         if "alpha" in fixed:  # the user's penalty takes the place of the recipes' own
             fixed.setdefault("weight_decay", 0.0)
         if "hidden" in fixed:
             fixed["hidden"] = tuple(self._hidden())
         if "activation" in fixed and not isinstance(self.activation, str):
-            fixed["activation"] = tuple(self.activation)
+            fixed["activation"] = tuple(map(str, self._activations(len(self._hidden()))))
+        if isinstance(fixed.get("dropout"), Sequence | np.ndarray):
+            fixed["dropout"] = check_dropout(fixed["dropout"], len(self._hidden()) + 1)
         learner = Learner(
             problem, self.inputs_, table, labels, weight, self._seed_, self._threads, fixed, self.rows_.shape,
-            self._bends(labels), self._signs(), validation,
+            self._bends(labels, weight), self._signs(), validation,
             np.inf if self.time_limit is None else started + self.time_limit, say if self.verbose else None,
             Remedies(settled, [name for name in ("bounds", "monotonic_cst") if getattr(self, name, None) is not None]),
         )  # fmt: skip
@@ -526,9 +530,10 @@ class Estimator(Parameters):
     ) -> Self:
         self.check_parameters()
         first = not hasattr(self, "network_")
+        self._in_parts = self._in_parts or first
         table, labels, weight = self._examples(X, y, sample_weight, first, classes)
         if first:
-            self.bends_ = self._bends(labels) if self.solver != AUTO else None
+            self.bends_ = self._bends(labels, weight)
         labels = self._taught(labels)
         if not first and len(self.ensemble_.members) > 1:
             return self._go_on(table, labels, weight)
@@ -544,9 +549,10 @@ class Estimator(Parameters):
         for member in self.ensemble_.members:
             self.network_, self.history_ = member.network, History()
             self._train(self.ensemble_.encode(table, member), labels, weight, 1, None, patient=False, form=member.form)
-        history.loss += self.history_.loss
-        history.rate += self.history_.rate
-        history.seconds += self.history_.seconds
+            if member.network is best:
+                history.loss += self.history_.loss
+                history.rate += self.history_.rate
+                history.seconds += self.history_.seconds
         self.network_, self.history_ = best, history
         self._describe_history()
         return self

@@ -15,6 +15,8 @@ from chainrule.targets import Bends
 
 Doubles = npt.NDArray[np.float64]
 
+AT_ONCE = 1 << 16  # rows
+
 
 @dataclass
 class Member:
@@ -73,7 +75,7 @@ class Ensemble:
     @property
     def alone(self) -> bool:
         """Whether it is one network that answers, as it is."""
-        return len(self.members) == 1 and self.pool.temperature == 1
+        return len(self.members) == 1 and self.pool.temperature == 1 and not self.pool.doubt
 
     def encode(self, table: Array, member: Member) -> Array:
         """Return what a member is given of the rows of a table."""
@@ -87,6 +89,9 @@ class Ensemble:
 
     def answer(self, table: Array, n_threads: int = 1) -> Floats:
         """Return the mean of the members' outputs for the rows of a table; (n, k)."""
+        if len(table) > AT_ONCE:  # encoded they take many times their memory
+            some = (table[first : first + AT_ONCE] for first in range(0, len(table), AT_ONCE))
+            return np.concatenate([self.answer(part, n_threads) for part in some])
         encoded: dict[tuple[Form, str], Array] = {}
         total: Floats | None = None
         for member in self.members:

@@ -125,7 +125,7 @@ class Regressor(RegressorMixin, Estimator):  # type: ignore[misc]  # noqa: D101 
         natural = (
             "identity" if low is None and high is None else "softplus" if low is None or high is None else "sigmoid"
         )
-        if low is not None and high is None and self._logarithmic(columns, low):
+        if low is not None and high is None and self._logarithmic(columns, low, weight):
             natural = "identity"
         needed = LOSSES[self.loss_name_].output or natural
         if needed == "exp" and (low, high) == (0, None):
@@ -196,7 +196,7 @@ class Regressor(RegressorMixin, Estimator):  # type: ignore[misc]  # noqa: D101 
     def _bent(self) -> bool:
         return self.target_transform != AUTO
 
-    def _logarithmic(self, columns: Array, low: float) -> bool:
+    def _logarithmic(self, columns: Array, low: float, weight: Array | None) -> bool:
         """Whether a y bounded below alone is to be learned by its logarithm, which needs no other output for that."""
         bent = self.loss_name_ in ("half_squared_error", "huber", "quantile") and self.output == "auto"
         if not bent or (columns <= low).any() or self.target_transform not in (AUTO, "log"):
@@ -204,9 +204,10 @@ class Regressor(RegressorMixin, Estimator):  # type: ignore[misc]  # noqa: D101 
         if self.target_transform == "log":
             return True
         free = self._solver == AUTO and self.loss_name_ == "half_squared_error"
-        return free and Bends.learn(columns.astype(np.float64), np.full(columns.shape[1], low)) is not None
+        zeros = np.full(columns.shape[1], low)
+        return free and Bends.learn(columns.astype(np.float64), zeros, None, weight) is not None
 
-    def _bends(self, labels: Floats) -> Bends | None:
+    def _bends(self, labels: Floats, weight: Array | None) -> Bends | None:
         asked = None if self.target_transform == AUTO else self.target_transform
         suits = self.out_activation_ == "identity" and self.loss_name_ != "gaussian"
         if asked is not None and not suits:
@@ -219,7 +220,7 @@ class Regressor(RegressorMixin, Estimator):  # type: ignore[misc]  # noqa: D101 
             return None
         scale, least = self.target_scale_, (self._bounds() if asked else self._felt(self._undo(labels)))[0] or 0.0
         zeros = np.full(labels.shape[1], least) if scale is None else (least - scale.mean) / scale.deviation
-        return Bends.learn(labels.astype(np.float64), zeros, asked)
+        return Bends.learn(labels.astype(np.float64), zeros, asked, weight)
 
     def _undo(self, labels: Floats) -> npt.NDArray[np.float64]:
         """Return labels in the units of y."""

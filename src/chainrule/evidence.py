@@ -15,7 +15,7 @@ from types import ModuleType
 import numpy as np
 import numpy.typing as npt
 
-from chainrule.elementary import total
+from chainrule.elementary import logarithm, total
 from chainrule.functions import Objective
 from chainrule.network import Floats
 
@@ -201,9 +201,8 @@ class LeastSquares:
         gamma = float(total(determined))
         log = (
             -0.5 * float(total(beta * squares) + total(alpha * sums))
-            + 0.5 * math.fsum(c * math.log(a) for c, a in zip(count.tolist(), alpha.tolist(), strict=True))
-            + 0.5 * math.fsum(c * math.log(b / (2 * math.pi)) for c, b in zip(n.tolist(), beta.tolist(), strict=True))
-            - math.fsum(map(math.log, pivots.tolist()))
+            + 0.5 * float(total(count * logarithm(alpha)) + total(n * logarithm(beta / (2 * math.pi))))
+            - float(total(logarithm(pivots)))
         )  # (90)
         alpha = np.minimum(np.maximum(determined / np.maximum(sums, 1e-300), WEAKEST), STRONGEST)  # (92)
         beta = np.where(n > 0, np.maximum(n - gamma / len(beta), 1.0) / np.maximum(squares, 1e-300), beta)  # (93)

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule.data import DataError, check_number
+from chainrule.elementary import exponential, logarithm
 
 Array = npt.NDArray[np.float64]
 
@@ -56,7 +57,12 @@ def softmax(q: Array) -> Array:
 def log_softmax(q: Array) -> Array:
     """Log of (53), without the loss of small probabilities."""
     shifted = q - q.max(axis=-1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
+    return np.asarray(shifted - logarithm(exponential(shifted).cumsum(axis=-1)[..., -1:]))
+
+
+def log_one_more(q: Array) -> Array:
+    """Return log(1 + e^q)."""
+    return np.asarray(np.maximum(q, 0) + logarithm(1 + exponential(-np.abs(q))))
 
 
 def _density(p: Array) -> Array:
@@ -173,7 +179,7 @@ def _halves(q: Array) -> tuple[Array, Array]:
 
 def _gaussian(q: Array, l: Array) -> Array:
     mu, s = _halves(q)
-    return np.asarray(0.5 * (s + (mu - l) ** 2 * np.exp(-s)).sum(axis=1))
+    return np.asarray(0.5 * (s + (mu - l) ** 2 * exponential(-s)).sum(axis=1))
 
 
 def _gaussian_slope(q: Array, l: Array) -> Array:
@@ -212,7 +218,7 @@ LOSSES: Mapping[str, Loss] = {
         r"[z > l] - \tau",
     ),
     "binary_cross_entropy": Loss(  # (54) and (55); log z = −log(1 + e^−q) and log(1 − z) = −log(1 + e^q)
-        lambda q, z, l, c: (np.logaddexp(0, q) - l * q).sum(axis=1),
+        lambda q, z, l, c: (log_one_more(q) - l * q).sum(axis=1),
         lambda q, z, l, c: z - l,
         "q",
         "−Σ l log z + (1 − l) log(1 − z)",

@@ -98,8 +98,13 @@ def work_off(
     def work() -> None:
         job = None
         while (job := queue.take(job)) is not None:
-            done[job] = run(job, threads)
-            queue.finish(job)
+            try:
+                done[job] = run(job, threads)
+            except BaseException:
+                stopped.set()  # the other jobs are to end
+                raise
+            finally:
+                queue.finish(job)
 
     workers = min(n_threads, len(jobs) + len(ahead))
     with ThreadPoolExecutor(workers) as pool:

@@ -92,7 +92,10 @@ class Learner:
         self.began = time.perf_counter()
         self.encoded: dict[tuple[Form, bool], Array] = {}
         self.bent = None if self.bends is None else self.bends.apply(self.labels.astype(np.float64))
-        self.known: dict[tuple[Recipe, int], Made] = {}  # trained already
+        self.known: dict[tuple[Recipe, int], Made] = {}  # trained already;
+        self.tried: dict[
+            tuple[Recipe, int], Made
+        ] = {}  # once, ahead of the time: whether again is seen when that comes
         self.paces: dict[Recipe, Pace] = {}  # where time is limited; of a second try it is that of the first
         self.took: dict[Recipe, float] = {}  # seconds of one thread, a recipe's last network
         self.hurried = False  # something was left out, or cut short, for want of time
@@ -107,17 +110,19 @@ class Learner:
         self.rises: dict[Fold, Doubles] = {}  # of each column, how much it says to the scout
         self.looking = threading.Lock()
 
-    def loss_of(self, folds: list[Fold], answers: Sequence[Doubles], column: int | None = None) -> float:
+    def loss_of(self, folds: list[Fold], answers: Sequence[Floats], column: int | None = None) -> float:
         """Return the mean loss of answers for the rows set aside of some folds, or for the validation set.
 
         All labels count, or one column of them.
         """
         if self.validation is not None:
             labels = alone(self.validation[1], column)
-            return float(np.mean([mean_loss(self.problem, z, labels, None) for z in answers]))
+            return float(np.mean([mean_loss(self.problem, z.astype(np.float64), labels, None) for z in answers]))
         rows = np.concatenate([fold.aside for fold in folds])
         weight = None if self.weight is None else self.weight[rows]
-        return mean_loss(self.problem, np.concatenate(answers), alone(self.labels[rows], column), weight)
+        return mean_loss(
+            self.problem, np.concatenate(answers).astype(np.float64), alone(self.labels[rows], column), weight
+        )
 
     def judged_by(self, fold: Fold) -> int:
         """Return by how many rows a network of a fold is judged."""
@@ -258,8 +263,9 @@ class Learner:
 
         def check(history: History) -> None:
             answers = self.problem.pool.ask(network, aside, threads)
-            if recipe.bend and self.bends is not None:
-                answers = self.bends.undo(answers)
+            # As the network gave them: there may be very many.
+            bends = self.bends if recipe.bend else None
+            answers = answers.astype(network.dtype) if bends is None else bends.undo(answers)
             checks.append(Check(history.epochs, network.parameters.copy(), answers))
 
         def look(history: History) -> bool:
@@ -289,54 +295,65 @@ class Learner:
             recipe, fold, number = job
             if (recipe, number) in self.known:
                 return self.known.pop((recipe, number))
-            if (self.late() or self.too_long(recipe, threads)) and (number > 0 or any(trained.values())):
+            late = (recipe, number) not in self.tried and (self.late() or self.too_long(recipe, threads))
+            if late and (number > 0 or any(trained.values())):
                 self.hurried = True
                 return None
-            made, vain = self.train_one(recipe, fold, number, threads)
-            if vain:
-                in_vain.append(recipe)
+            if job in early:
+                made = self.try_once(recipe, fold, number, threads)
+            else:
+                made, vain = self.train_one(recipe, fold, number, threads)
+                if vain:
+                    in_vain.append(recipe)
             if self.report is not None:
                 seconds = time.perf_counter() - self.began
                 self.report(f"{seconds:7.1f} s  {recipe}, network {number + 1}" + ("" if made else ": diverged"))
             return made
 
         if math.isinf(self.deadline):  # else one is looked at when its turn has come
-            new = {fold: (self.scout, fold, number) for recipe, fold, number in (*jobs, *ahead) if recipe.few}
-            new = {fold: job for fold, job in new.items() if fold not in self.rises}
-            for fold, made in zip(new, self.all_of([*new.values()]) if new else (), strict=True):
+            scouts = {fold: (self.scout, fold, number) for recipe, fold, number in (*jobs, *ahead) if recipe.few}
+            scouts = {fold: job for fold, job in scouts.items() if fold not in self.rises}
+            for fold, made in zip(scouts, self.all_of([*scouts.values()]) if scouts else (), strict=True):
                 self.look_at_columns(fold, made)
         for recipe, _, _ in jobs:
             if not recipe.few:
                 self.rows(recipe, slice(0))  # before threads ask for it
-        self.set_paces([job for job in jobs if (job[0], job[2]) not in self.known], part)
+        new = [job for job in jobs if not {(job[0], job[2])} & {*self.known, *self.tried}]
+        self.set_paces(new, part)
         limited = math.isfinite(self.deadline)
-        costly = [job for job in jobs if job[0].costly and not limited and (job[0], job[2]) not in self.known]
+        costly = [job for job in new if job[0].costly and not limited]
         first = [] if ahead else costly[: len(costly) % self.n_threads]
         trained: dict[Job, Made | None] = {}
+        early = frozenset(ahead)
         rest = sorted((job for job in jobs if job not in first), key=lambda job: job[0].costly == limited)
 
         for some, beside in ((first, ()), (rest, ahead)):
             work_off(some, beside, self.n_threads, run, trained, self.stopped)
         for recipe, fold, number in ahead:
             if (made := trained.get((recipe, fold, number))) is not None:
-                self.known[recipe, number] = made
+                self.tried[recipe, number] = made
         self.in_vain.update(in_vain)  # for the next jobs: among these the order is by chance
         return [trained[job] for job in jobs]
+
+    def try_once(self, recipe: Recipe, fold: Fold, number: int, threads: int) -> Made | None:
+        """Train a network; None where it diverged."""
+        with contextlib.suppress(FloatingPointError):
+            return self.fit_member(recipe, fold, number, threads)
+        return None
 
     def train_one(self, recipe: Recipe, fold: Fold, number: int, threads: int) -> tuple[Made | None, bool]:
         """Train a network, and again with a tenth of the rate where it diverged, or most of its units say nothing.
 
         Returns the better one, None where both diverged; and whether the second was in vain.
         """
-        made, first, vain = None, None, False
-        with contextlib.suppress(FloatingPointError):
-            made = self.fit_member(recipe, fold, number, threads)
+        first, vain = None, False
+        made = self.tried.pop((recipe, number), None) or self.try_once(recipe, fold, number, threads)
         stuck = made is not None and bool(self.faults(recipe, made))
         again_too = stuck and recipe not in self.in_vain and not self.too_long(recipe, threads)
         if (made is None or again_too) and "learning_rate" not in self.fixed:
             first, slower = made, replace(recipe, learning_rate=recipe.learning_rate / 10)
-            with contextlib.suppress(FloatingPointError):
-                again = self.fit_member(slower, fold, number, threads)
+            again = self.try_once(slower, fold, number, threads)
+            if again is not None:
                 made = again if first is None else self.better(recipe, fold, first, again)
                 stuck = bool(self.faults(recipe, made))
             vain = made is first and stuck
@@ -406,7 +423,8 @@ class Learner:
 
     def flatten(self, trials: list[Trial]) -> None:
         """Let the outputs that are worse than a constant be one: that of the rows which each network learned from."""
-        outputs = [column for column in self.unlearned if self.problem.loss != "gaussian"]
+        possible = self.problem.loss != "gaussian" and self.problem.output in INVERTIBLE
+        outputs = self.unlearned if possible else []
         for trial in trials if outputs else ():
             for network, z in zip(trial.networks, self.constants(trial.folds), strict=True):
                 self.problem.flatten(network, self.as_taught(z[:1], trial.recipe.bend)[0], outputs)
@@ -419,7 +437,11 @@ class Learner:
         if better and not self.remedies.settled:
             return
         faults = [
-            fault for recipe, made in self.idle if made.network in networks for fault in self.faults(recipe, made)
+            fault
+            for network in networks
+            for recipe, made in self.idle
+            if made.network is network
+            for fault in self.faults(recipe, made)
         ]
         if faults and not unvaried(self.table):
             self.warnings.append(f"{faults[0]}. {self.remedies.before('look')} for outliers in X and y")
@@ -484,6 +506,7 @@ class Learner:
         self.rises[fold] = np.ones(len(self.inputs.used)) if made is None else relevance(
             made.network, self.rows(self.scout, some), self.inputs.groups(self.scout.form),
             self.labels_of(self.scout)[some], self.problem, self.seed, self.n_threads,
+            None if self.weight is None else self.weight[some],
         )  # fmt: skip
 
     def choose_widths(self, ways: list[list[Recipe]], fold: Fold, large: list[list[Recipe]]) -> list[list[Recipe]]:
@@ -597,6 +620,7 @@ class Learner:
                     trials[recipe].made.append(made)
             for trial in trials.values():
                 if trial.made:
+                    trial.sort(folds)
                     trial.drop_unfinished()
                     trial.judge(self.loss_of)
 
@@ -610,7 +634,7 @@ class Learner:
                 if folds.index(fold) < recipe.parts
                 and (not trial.made or trial.loss - lowest <= margin_of(recipe, judged) * abs(lowest) + SMALL)
             ]
-            run(jobs, self.likely(recipes, folds) if len(some) < len(folds) and some[0] is folds[0] else ())
+            run(jobs, self.likely(recipes, folds) if len(some) < len(folds) and folds[0] in some else ())
             heard = [trial for trial in trials.values() if trial.evidence is not None and trial.recipe.hidden]
             for trial in sorted(heard, key=lambda trial: -(trial.evidence or 0))[1:]:
                 del trials[trial.recipe]

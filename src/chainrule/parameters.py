@@ -180,10 +180,12 @@ class Parameters(BaseEstimator):  # type: ignore[misc]
     n_threads: int | None = None
     engine: str | None = None
 
+    _in_parts = False  # whether `partial_fit` began it
+
     @property
     def _solver(self) -> str:
-        """The solver that `fit` uses: auto has no network to go on from."""
-        return "adam" if self.solver == AUTO and self.warm_start else self.solver
+        """The solver that is used: auto has no network to go on from, nor all rows at once in `partial_fit`."""
+        return "adam" if self.solver == AUTO and (self.warm_start or self._in_parts) else self.solver
 
     def _of(self, name: str) -> Any:
         """Return a parameter of a named solver: as it was given, or scikit-learn's default."""
@@ -211,7 +213,7 @@ class Parameters(BaseEstimator):  # type: ignore[misc]
         for name in ("max_iter", "n_iter_no_change", "max_fun", "batch_size", "ensemble"):
             if self._given(name):
                 data.check_integer(name, getattr(self, name), 1, 2**62)
-        if self._given("ensemble") and (self.ensemble == 1 or self._solver != AUTO):
+        if self._given("ensemble") and (self.ensemble == 1 or self.solver != AUTO or self.warm_start):
             raise ValueError(
                 f"ensemble is of solver='auto', 2 or more: each network is judged by rows that others learn from; got "
                 f"{self.ensemble} with solver={self.solver!r}. For one network name a solver and leave ensemble out"
@@ -232,6 +234,11 @@ class Parameters(BaseEstimator):  # type: ignore[misc]
         for name in ("shuffle", "verbose", "warm_start", "nesterovs_momentum", "early_stopping", "standardize"):
             data.check_flag(name, getattr(self, name))
         hidden = self._hidden()
+        for name in ("activation", "dropout") if self._solver == AUTO and not self._given("hidden_layer_sizes") else ():
+            if isinstance(value := getattr(self, name), Sequence | np.ndarray) and not isinstance(value, str):
+                raise ValueError(
+                    f"{name}={value!r} is for given layers: set hidden_layer_sizes, too, or give one for all"
+                )
         self._activations(len(hidden))
         if self._given("augment") and not isinstance(self.augment, Augmentation):
             raise ValueError(

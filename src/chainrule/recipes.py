@@ -91,7 +91,8 @@ class Recipe:
         if not self.solver:
             return "a constant answer"
         units = "-".join(map(str, self.hidden)) or "no hidden units"
-        what = f"{self.activation} {units}" if self.hidden else "linear"
+        each = (self.activation,) if isinstance(self.activation, str) else dict.fromkeys(self.activation)
+        what = f"{'-'.join(each)} {units}" if self.hidden else "linear"
         given = [f"{self.form}"] if f"{self.form}" else [f"distorted images ({self.augment})"] if self.augment else []
         given += [f"{self.few} column{'s' * (self.few > 1)}"] if self.few else []
         on = f" on {' of '.join(given)}" if given else ""
@@ -188,14 +189,15 @@ class Problem:
         """Return the answer, as a pool takes it, that is best where the inputs say nothing, (1, k)."""
         l = labels.astype(np.float64)
         if self.loss in ("huber", "quantile"):
-            return np.nanquantile(l, self.constants["quantile"] if self.loss == "quantile" else 0.5, axis=0)[None]
+            share = self.constants["quantile"] if self.loss == "quantile" else 0.5
+            return np.array([[quantile(column, share, weight) for column in l.T]])
         w = np.broadcast_to(np.ones(1) if weight is None else weight[:, None], l.shape)
         mean = self.mean(l, w)
         if self.pool.output:
             return self.before_output(np.clip(mean, SMALL, 1 - SMALL))[None]
         if self.loss != "gaussian":
             return np.asarray(mean[None])
-        return np.hstack([mean, np.log(np.maximum(self.mean((l - mean) ** 2, w), SMALL))])[None]
+        return np.hstack([mean, logarithm(np.maximum(self.mean((l - mean) ** 2, w), SMALL))])[None]
 
     @staticmethod
     def mean(l: npt.NDArray[np.float64], w: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -228,7 +230,7 @@ class Problem:
                     sample_weight=None if weight is None else weight[some], groups=groups, callback=callback,
                     n_threads=n_threads,
                 )  # fmt: skip
-                if history.ending == "interrupted":
+                if history.ending in ("interrupted", "stopped"):
                     return history
                 epochs -= few
             return train(
@@ -266,6 +268,16 @@ class Problem:
         )
 
 
+def quantile(l: npt.NDArray[np.float64], share: float, weight: npt.NDArray[Any] | None) -> float:
+    """Return the number up to which a share of l, (n,), by weight, lies; 0 where all of it is missing."""
+    w = ~np.isnan(l) * (np.ones(len(l)) if weight is None else weight)
+    if not w.any():
+        return 0.0
+    order = np.argsort(l, kind="stable")
+    heap = w[order].cumsum()
+    return float(l[order][np.searchsorted(heap, share * heap[-1])])
+
+
 def spread_biases(network: Network, seed: int) -> None:
     """Let the units bend at different places: second-order steps find their way from there more often."""
     for k, layer in enumerate(network.layers[:-1]):
@@ -274,7 +286,7 @@ def spread_biases(network: Network, seed: int) -> None:
 
 def batches(rows: int) -> tuple[int, int]:
     """Return the rows of a batch and the number of epochs for so many rows."""
-    batch = int(2 ** np.clip(np.round(np.log2(2 * np.sqrt(rows))), 5, 8))
+    batch = 32 if rows < 512 else 64 if rows <= 2048 else 128 if rows < 8192 else 256  # some 2 √rows
     seen = 600_000 if rows < 20_000 else 30 * rows if rows < 40_000 else 6000 * np.sqrt(rows)
     return batch, int(np.clip(seen / rows, 3, 300))
 
@@ -310,7 +322,8 @@ def by_batches(
     plain = replace(plain, few=len(columns))
     recipes = [replace(plain, form=form) for form in forms]
     main = recipes[-1]
-    if main.form.embedding and units <= FINE_COLUMNS and rows >= FINE_ROWS:
+    fine = inputs is not None and rows * inputs.width(replace(FINE, columns=columns)) <= ENCODED
+    if fine and main.form.embedding and units <= FINE_COLUMNS and rows >= FINE_ROWS:
         recipes.append(replace(main, form=FINE))
     if problem.loss in SMOOTHED:
         recipes += [*([sure(main)] if rows >= KNOWN else []), gentle(plain, epochs)]

@@ -24,13 +24,21 @@ SHUFFLED = 1 << 42  # the random stream
 
 
 def relevance(
-    network: Network, rows: Array, groups: list[int], labels: Floats, problem: Problem, seed: int, n_threads: int = 1
+    network: Network,
+    rows: Array,
+    groups: list[int],
+    labels: Floats,
+    problem: Problem,
+    seed: int,
+    n_threads: int = 1,
+    weight: Doubles | None = None,
 ) -> Doubles:
     """Return for each column, that of a group of inputs, by how much the mean loss rises when it is shuffled; (columns,)."""
     of, W = np.asarray(groups), network.layers[0].weights
     rest, count = beyond_first(network), int(of.max()) + 1
     afford = int(np.clip(ASKING / (count * len(rest.parameters)), LEAST_ASKED, ASKED))
-    rows, labels = (values[:: -(-len(rows) // afford)] for values in (rows, labels))
+    some = slice(None, None, -(-len(rows) // afford))
+    rows, labels, weight = rows[some], labels[some], None if weight is None else weight[some]
     P, order = sums_of_first(network, rows, n_threads), permutation(seed, SHUFFLED, len(rows))
 
     def shuffled(column: int) -> Array:
@@ -45,7 +53,7 @@ def relevance(
 
     def losses(parts: list[Array]) -> list[float]:
         answers = problem.pool.ask(rest, np.concatenate(parts), n_threads)
-        return [mean_loss(problem, z, labels, None) for z in np.split(answers, len(parts))]
+        return [mean_loss(problem, z, labels, weight) for z in np.split(answers, len(parts))]
 
     at_once = max(1, ANSWERED // len(P))
     rises = [

@@ -33,9 +33,9 @@ class Bend:
     high: float = 700.0
 
     @classmethod
-    def learn(cls, l: Doubles, zero: float, kind: str | None = None) -> Self:
+    def learn(cls, l: Doubles, zero: float, kind: str | None = None, weight: Doubles | None = None) -> Self:
         """Return how a column is best bent; `zero` is where y is 0. Without a kind it is bent only where a tail is heavy."""
-        l = l[~np.isnan(l)]
+        l = l[~np.isnan(l) if weight is None or not weight.any() else ~np.isnan(l) & (weight > 0)]
         least, first, middle, third, most = np.quantile(l, [0, 0.25, 0.5, 0.75, 1])
         width = (third - first) / NORMAL or float(np.abs(l - middle).mean())
         if width <= 0 or (kind is None and max(most - middle, middle - least) < HEAVY * width):
@@ -79,9 +79,11 @@ class Bends:
     columns: tuple[Bend, ...]
 
     @classmethod
-    def learn(cls, labels: Doubles, zeros: Doubles, kind: str | None = None) -> Self | None:
-        """Return how the labels (n, k) are best bent; None where they need not be."""
-        found = cls(tuple(Bend.learn(l, float(zero), kind) for l, zero in zip(labels.T, zeros, strict=True)))
+    def learn(
+        cls, labels: Doubles, zeros: Doubles, kind: str | None = None, weight: Doubles | None = None
+    ) -> Self | None:
+        """Return how the labels (n, k) are best bent; None where they need not be. Rows of weight 0 say nothing."""
+        found = cls(tuple(Bend.learn(l, float(zero), kind, weight) for l, zero in zip(labels.T, zeros, strict=True)))
         return found if any(column.kind for column in found.columns) else None
 
     def apply(self, labels: Doubles) -> Doubles:

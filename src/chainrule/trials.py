@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule.data import Array, Indices
-from chainrule.elementary import exponential
+from chainrule.elementary import exponential, logarithm
 from chainrule.ensemble import Pool
 from chainrule.functions import Objective
 from chainrule.generator import permutation
@@ -42,7 +42,7 @@ class Check(NamedTuple):
 
     epoch: int
     parameters: Floats
-    answers: Doubles
+    answers: Floats
 
 
 class Made(NamedTuple):
@@ -74,7 +74,7 @@ def make_folds(first: Indices, count: int, seed: int, classes: Array | None = No
     return [Fold(np.flatnonzero(number != k), np.flatnonzero(number == k)) for k in range(count)]
 
 
-Judge = Callable[[list[Fold], Sequence[Doubles]], float]  # the mean loss of answers for the rows of some folds
+Judge = Callable[[list[Fold], Sequence[Floats]], float]  # the mean loss of answers for the rows of some folds
 
 
 @dataclass
@@ -99,6 +99,12 @@ class Trial:
         """The log of the evidence for the first fold's rows, of a bayesian recipe."""
         heard = self.made[0].history.evidence if self.made else None
         return None if heard is None else heard.log
+
+    def sort(self, folds: list[Fold]) -> None:
+        """Put its networks in the order of the folds, in whatever order they came to be."""
+        made = dict(zip(self.folds, self.made, strict=True))
+        self.folds = [fold for fold in folds if fold in made]
+        self.made = [made[fold] for fold in self.folds]
 
     def drop_unfinished(self) -> None:
         """Let go of networks that were cut short, if others are whole, else of those much shorter than the longest.
@@ -125,7 +131,7 @@ class Trial:
         """Let all its networks be as they were at that time."""
         best = self.judge(loss_of)
         for network, history, at, _, _ in self.made:
-            self.answers.append(at[best].answers)
+            self.answers.append(at[best].answers.astype(np.float64))
             network.parameters = at[best].parameters
             history.best_epoch, history.validation = at[best].epoch, self.losses
             at.clear()
@@ -133,7 +139,7 @@ class Trial:
 
 def mean_loss(problem: Problem, answers: Doubles, labels: Floats, weight: Doubles | None) -> float:
     """Mean loss of answers (n, k) as the problem's pool takes them."""
-    q = np.log(np.maximum(answers, SMALL)) if problem.loss == "poisson" else answers
+    q = logarithm(np.maximum(answers, SMALL)) if problem.loss == "poisson" else answers
     constants = {"huber": "delta", "quantile": "quantile"}
     name = constants.get(problem.loss)
     aim = Objective(problem.loss, (problem.constants[name],) * answers.shape[1] if name else ())
@@ -161,7 +167,7 @@ def choose_shares(trials: list[Trial], loss_of: Judge, pool: Pool) -> Choice:
     folds = next(trials[k].folds for k in finite if len(trials[k].folds) == most)
     for k in finite:  # all are judged by the same rows
         common = [fold for fold in folds if fold in trials[k].folds]
-        if 2 * len(trials[k].folds) >= most and common:
+        if 2 * len(trials[k].folds) >= most and common and (len(trials[k].folds) > 1 or most == 1):
             able.append(k)
             folds = common
     answers = {
