@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import subprocess
+import sys
 import time
 import warnings
 from dataclasses import replace
@@ -944,6 +946,31 @@ def test_ctrl_c_keeps_what_was_learned(monkeypatch):
     with pytest.warns(UserWarning, match="interrupted"):
         model = Regressor(random_state=0, n_threads=1).fit(X, y)
     assert rmse(model, X, y) < 0.5 * np.std(y)
+
+
+def test_ctrl_c_is_heard_where_a_lock_is_not():
+    """Some packages, as polars, hear of it first; then a wait without end does not."""
+    program = (
+        "import signal, threading, time\n"
+        "import numpy as np\n"
+        "import polars\n"
+        "from chainrule import Regressor\n"
+        "X = np.random.default_rng(0).normal(size=(50_000, 10))\n"
+        "threading.Timer(1.5, signal.raise_signal, [signal.SIGINT]).start()\n"
+        "started = time.perf_counter()\n"
+        "Regressor(random_state=0, n_threads=2).fit(X, X[:, 0] * X[:, 1])\n"
+        "print(time.perf_counter() - started)\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 5
+
+
+def test_a_class_that_is_not_there_costs_a_constant_little():
+    """As one of many classes that is in none of the rows that are learned from: else whatever is learned seems much."""
+    l = np.eye(40)[np.arange(60) % 20]
+    z = Problem("cross_entropy", "softmax", 40, {}).constant(l, None)
+    P = Pool("softmax").close(z)
+    np.testing.assert_allclose(P[0, [0, 39]], [3.5 / 80, 0.5 / 80])
 
 
 def test_as_many_threads_as_are_free(monkeypatch):

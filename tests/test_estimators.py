@@ -236,6 +236,43 @@ def test_early_stopping_sets_rows_aside():
     assert model.best_loss_ == min(model.validation_curve_)
 
 
+def test_what_the_loss_has_no_place_for_is_said():
+    for settings in ({"quantile": 0.9}, {"delta": 0.1, "loss": "quantile"}):
+        with pytest.warns(UserWarning, match=r"(quantile=0.9 is of loss='quantile'|delta=0.1 is of loss='huber')"):
+            Regressor(solver="adam", max_iter=1, tol=0, **settings).check_parameters()
+
+
+def test_shapes_and_names_are_refused_with_a_remedy(rng):
+    X, y = rng.normal(size=(30, 2)), np.arange(30.0)
+    model = Regressor(solver="adam", max_iter=1, tol=0)
+    with pytest.raises(ValueError, match=r"got shape \(30,\). Reshape your data: X.reshape\(-1, 1\)"):
+        model.fit(X[:, 0], y)
+    with pytest.raises(ValueError, match=r"Reshape your data: a frame, as X.to_frame\(\)"):
+        model.fit(pd.Series(X[:, 0]), y)
+    with pytest.raises(ValueError, match="X must hold real numbers"):
+        model.fit(X + 1j, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(pd.DataFrame(X, columns=["a", "b"]), y)
+    with pytest.raises(ValueError, match=r"in their order: X\[list\(model.feature_names_in_\)\]"):
+        model.predict(pd.DataFrame(X, columns=["b", "a"]))
+    with pytest.raises(FloatingPointError, match="learning_rate_init=1e"):
+        Regressor(solver="sgd", learning_rate_init=1e30, random_state=0).fit(1e3 * X, y)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("even", "class_weight must be 'balanced', or a dict of the classes' weights; got 'even'"),
+        ({0: 1, 1: 1, 2: 3}, "class_weight names 2, which is no class of y; they are 0, 1"),
+        ({0: -1, 1: 1}, "class_weight must hold numbers of 0 or more"),
+    ],
+)
+def test_weights_of_classes_are_refused(given, message):
+    with pytest.raises(ValueError, match=message):
+        Classifier(class_weight=given, solver="adam", max_iter=1).fit(TINY, np.arange(len(TINY)) % 2)
+
+
 def test_partial_fit_begins_as_adam_does(rng):
     """Of auto, too: a column that is constant in the first rows, bent targets, bounds, and answers that may only rise."""
     X = np.column_stack([rng.normal(size=(4000, 1)), np.arange(4000) >= 100])
@@ -790,7 +827,7 @@ def test_few_plain_rows_take_the_short_way_to_the_same_answer():
         model.predict(np.full((1, 4), np.inf))
     with pytest.raises(ValueError, match="3 features"):
         model.predict(X[:, :3])
-    with pytest.raises(ValueError, match="1D"):
+    with pytest.raises(ValueError, match=r"got shape \(4,\). Reshape your data"):
         model.predict(X[0])
     named = Regressor(solver="adam", hidden_layer_sizes=(5,), max_iter=3, tol=0).fit(
         pd.DataFrame(X, columns=list("abcd")), y

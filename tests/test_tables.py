@@ -160,6 +160,7 @@ def test_columns_of_another_kind_than_before():
         (lambda i: f"€ {i}", "look like numbers with a sign"),
     ],
 )  # fmt: skip
+@pytest.mark.filterwarnings("ignore:.*different texts in")
 def test_numbers_and_dates_otherwise_written_are_no_classes(written, message):
     cells = [written(i) for i in range(40)]
     with pytest.raises(DataError, match=message):
@@ -196,6 +197,7 @@ def test_times_of_day_are_numbers():
         read_table(pd.DataFrame({"t": [*cells[:40], "noon"]}), "X")
 
 
+@pytest.mark.filterwarnings("ignore:.*different texts in")
 def test_classes_that_look_a_little_like_numbers_stay_classes():
     for cells in (
         ["<18", "18-25", "26-40", ">40"] * 10,  # few
@@ -216,6 +218,39 @@ def test_classes_are_found_however_they_are_written():
     zips = pd.DataFrame({"zip": pd.Categorical(["0123", "123", "7"])})  # two are the same number: as they are written
     _, columns = read_table(zips, "X")
     assert read_table(pd.DataFrame({"zip": ["123", "00123", "07"]}), "X", columns)[0][:, 0].tolist() == [1, -1, 2]
+
+
+def test_texts_that_all_differ_are_said():
+    frame = pd.DataFrame({"id": [f"sample {i:03}" for i in range(40)], "site": [f"s{i % 20}" for i in range(40)]})
+    with pytest.warns(UserWarning, match="X, column 'id': has 40 different texts in 40 rows, as 'sample 000'") as said:
+        read_table(frame, "X")
+    assert len(said) == 1
+
+
+def test_a_column_of_which_all_is_missing_is_missing():
+    """However that is written: of a category, too."""
+    known = pd.DataFrame({"c": ["a", "b", None] * 4, "x": np.arange(12.0), "t": pd.Timestamp("2020-01-01")})
+    _, columns = read_table(known, "X")
+    for gone in (None, np.nan, pd.NA):
+        frame = pd.DataFrame({"c": [gone], "x": [1.0], "t": [pd.NaT]})
+        assert np.isnan(read_table(frame, "X", columns)[0][0]).tolist() == [True, False, True]
+    frame = pl.DataFrame({"c": [None] * 5, "x": [1.0] * 5, "t": [None] * 5})
+    assert np.isnan(read_table(frame, "X", columns)[0][:, 0]).all()
+    assert columns[0].classes == ["a", "b"]
+
+
+def test_few_whole_numbers_as_text_are_names_beside_numbers():
+    codes, x = [str(i % 5) for i in range(40)], np.arange(40.0)
+    assert read_table(pd.DataFrame({"c": codes, "x": x}), "X")[1][0].classes == ["0", "1", "2", "3", "4"]
+    assert read_table(pl.DataFrame({"c": codes, "x": x}), "X")[1][0].kind == "category"
+    for frame in (
+        pd.DataFrame({"c": codes, "x": x.astype(str)}),  # all is text
+        pd.DataFrame({"c": [f"{i}" for i in range(40)], "x": x}),  # many
+        pd.DataFrame({"c": [f"{i % 5 / 2}" for i in range(40)], "x": x}),
+    ):
+        assert read_table(frame, "X")[1][0].kind == "number"
+    _, columns = read_table(pd.DataFrame({"c": np.arange(40) % 5, "x": x}), "X")
+    assert read_table(pd.DataFrame({"c": codes, "x": x}), "X", columns)[0][:, 0].tolist() == [i % 5 for i in range(40)]
 
 
 def test_a_column_all_of_whose_classes_are_new_is_said():

@@ -153,7 +153,7 @@ def no_better(
     if not said and own - linear > CLEARLY * abs(bar):
         said.append(
             f"the networks are worse than a linear model: on rows not learned from their mean loss is {own:.4g}, "
-            f"its own {linear:.4g}. {remedies.before('get')} more rows"
+            f"the linear model's {linear:.4g}. {remedies.before('get')} more rows"
         )
     return said, worse
 

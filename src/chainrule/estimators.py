@@ -372,6 +372,11 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]  # noqa: D10
             raise ValueError(
                 f"y has one class only, {self.classes_.tolist()[0]!r}; a classifier needs examples of at least two classes"
             )
+        weighted = self.class_weight if isinstance(self.class_weight, dict) and not self.multilabel_ else {}
+        unknown = [label for label in weighted if label not in self.classes_]
+        if unknown:
+            they = data.listed(self.classes_.tolist(), 20)
+            raise ValueError(f"class_weight names {unknown[0]!r}, which is no class of y; they are {they}")
         one = self.multilabel_ or len(self.classes_) == 2
         output = None if self.output == "auto" else choose("output", self.output, OUTPUTS, ALIASES)
         loss = None if self.loss == "auto" else choose("loss", self.loss, LOSSES, LOSS_ALIASES)
@@ -401,7 +406,10 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]  # noqa: D10
     def _weights(self, y: Array, weight: Array | None) -> Array | None:
         if self.class_weight is None:
             return weight
-        balanced = compute_sample_weight(self.class_weight, y)
+        given = self.class_weight
+        if not isinstance(given, dict | list) and given != "balanced":
+            raise ValueError(f"class_weight must be 'balanced', or a dict of the classes' weights; got {given!r}")
+        balanced = compute_sample_weight(given, y)
         if not (np.isfinite(balanced).all() and (balanced >= 0).all() and balanced.any()):
             raise ValueError(f"class_weight must hold numbers of 0 or more, not all 0; got {self.class_weight!r}")
         return np.asarray(balanced if weight is None else balanced * weight)

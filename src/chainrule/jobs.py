@@ -17,6 +17,7 @@ import numpy as np
 from chainrule.recipes import Recipe
 from chainrule.trials import Fold, Made
 
+HEARD = 0.1  # seconds, after which Ctrl-C is heard at the latest
 Job = tuple[Recipe, Fold, int]  # and the number of the network
 
 
@@ -110,7 +111,10 @@ def work_off(
     with ThreadPoolExecutor(workers) as pool:
         running = [pool.submit(work) for _ in range(workers)]
         try:
-            wait(running)
+            while wait(
+                running, HEARD
+            ).not_done:  # a wait without end does not hear what is pressed, beside some packages
+                pass
         except KeyboardInterrupt:
             stopped.set()
         for future in running:

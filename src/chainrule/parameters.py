@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -260,6 +261,14 @@ class Parameters(BaseEstimator):  # type: ignore[misc]
             )
         choose("loss", self.loss, ("auto", *self._losses), LOSS_ALIASES)
         choose("output", self.output, ("auto", *OUTPUTS), ALIASES)
+        for name, of in (("delta", "huber"), ("quantile", "quantile")):
+            if loss != of and getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                warnings.warn(
+                    f"{name}={getattr(self, name)!r} is of loss={of!r}, and not looked at by loss={self.loss!r}: set that "
+                    f"loss, or leave {name} out",
+                    UserWarning,
+                    stacklevel=4,
+                )
         choose("dtype", self.dtype, ("float32", "float64"))
 
     def _hidden(self) -> list[int]:

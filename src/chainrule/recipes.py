@@ -194,7 +194,10 @@ class Problem:
         w = np.broadcast_to(np.ones(1) if weight is None else weight[:, None], l.shape)
         mean = self.mean(l, w)
         if self.pool.output:
-            return self.before_output(np.clip(mean, SMALL, 1 - SMALL))[None]
+            # What has not been seen may well be there (Krichevsky and Trofimov 1981).
+            known = (w * ~np.isnan(l)).sum(axis=0)
+            classes = 2 if self.output == "sigmoid" else self.labels
+            return self.before_output((known * mean + 0.5) / (known + 0.5 * classes))[None]
         if self.loss != "gaussian":
             return np.asarray(mean[None])
         return np.hstack([mean, logarithm(np.maximum(self.mean((l - mean) ** 2, w), SMALL))])[None]

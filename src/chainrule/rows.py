@@ -123,15 +123,29 @@ def _named(name: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        if name == "X" or not str(error).startswith("X "):
+        said = str(error)
+        if said.startswith("The feature names should match"):
+            raise ValueError(
+                f"{said.rstrip()}\nGive {name} the columns that were learned from, in their order: "
+                f"{name}[list(model.feature_names_in_)]"
+            ) from None
+        if name == "X" or not said.startswith("X "):
             raise
-        raise ValueError(name + str(error)[1:]) from None
+        raise ValueError(name + said[1:]) from None
 
 
 def checked(estimator: Any, X: Any, reset: bool, name: str = "X") -> Any:
     """X as an array (n, d), or a frame; scikit-learn's checks of its shape, its columns' names and their number."""
     data.check_unmasked(X, name)
     check_form(X, name)
+    if getattr(X, "ndim", 2) == 1 and not is_frame(X):
+        frame = f" a frame, as {name}.to_frame()," if hasattr(X, "to_frame") else ""
+        raise ValueError(
+            f"{name} must have a row for each example, (n, d); got shape {X.shape}. Reshape your data:{frame} "
+            f"{name}.reshape(-1, 1) if it is one column, or {name}.reshape(1, -1) if it is one row"
+        )
+    if isinstance(X, np.ndarray) and X.dtype.kind == "c":
+        data.as_numbers(X, name)
     if isinstance(X, np.ndarray) and X.ndim in (3, 4) and X.dtype.kind in "uif":  # images
         X = X.reshape(len(X), -1)
     if is_frame(X):

@@ -33,6 +33,7 @@ MICROSECONDS = 86_400e6  # of a day
 EPOCH = datetime.date(1970, 1, 1).toordinal()
 FEW, SLIPS = 2, 0.1  # values, or share of them, that are no number or date and may be slips; more make it a category
 MEND = "Correct it, or leave it empty: a missing value"
+DISTINCT = 0.9  # of the rows, if so many texts differ, they tell nothing
 CLASSES = 12  # of text, up to which it may well be meant so, whatever it looks like
 YEAR_MONTH = r"(1[5-9]\d\d|2[0-4]\d\d)[-/](\d{1,2})"
 YEAR_FIRST = r"(\d{4})([-/.])(\d{1,2})\2(\d{1,2})(?:[T ]+(\d{1,2})(:.*))?"  # leaves no doubt
@@ -101,6 +102,8 @@ def read_table(X: Any, name: str, columns: Sequence[Column] | None = None) -> tu
                     _check_truth(table[:, j], Place(name, f"column {j}"))
             return table, fresh
     d = len(names) if array is None else array.shape[1]
+    # Beside columns of numbers, whole numbers as text are meant so.
+    numbered = any(_is_numeric(X[label].dtype) for label in X.columns) if names and columns is None else False
     parts: list[Doubles] = []
     made: list[Column] = []
     for j in range(d):
@@ -108,7 +111,7 @@ def read_table(X: Any, name: str, columns: Sequence[Column] | None = None) -> tu
         label = names[j] if names else f"x{j}"
         column = None if columns is None else columns[j]
         place = Place(name, f"column {label!r}" if names else f"column {j}")
-        values, column = _read_column(raw, column or Column(label, ""), place, column is None)
+        values, column = _read_column(raw, column or Column(label, ""), place, column is None, numbered)
         parts.append(values)
         made.append(column)
     table = np.stack(parts, axis=1)
@@ -137,6 +140,12 @@ def _check_truth(numbers: Doubles, place: Place) -> None:
 def is_frame(X: Any) -> bool:
     """Whether X has named columns, as a frame of pandas or polars."""
     return hasattr(X, "columns") and hasattr(X, "__getitem__") and not isinstance(X, np.ndarray)
+
+
+def _is_numeric(dtype: Any) -> bool:
+    """Whether a column of a frame of pandas or polars holds numbers."""
+    asked = getattr(dtype, "is_numeric", None)
+    return bool(asked()) if callable(asked) else getattr(dtype, "kind", "") in ("f", "i", "u")
 
 
 def _as_array(X: Any, name: str) -> Array:
@@ -170,8 +179,11 @@ def _check_infinite(table: Doubles, name: str, columns: Sequence[Column], named:
         )
 
 
-def _read_column(raw: Any, column: Column, place: Place, fresh: bool) -> tuple[Doubles, Column]:
-    """Return the numbers of one column, and the column, whose kind and classes are found where it is fresh."""
+def _read_column(raw: Any, column: Column, place: Place, fresh: bool, numbered: bool) -> tuple[Doubles, Column]:
+    """Return the numbers of one column, and the column, whose kind and classes are found where it is fresh.
+
+    `numbered`: whether numbers would have been numbers.
+    """
     values = np.asarray(raw)
     if values.ndim != 1:
         raise DataError(f"{place.name}, {place.column}: must hold one value in each row; got shape {values.shape}")
@@ -180,19 +192,30 @@ def _read_column(raw: Any, column: Column, place: Place, fresh: bool) -> tuple[D
         numbers: Doubles = values.astype(np.float64)
         kind = "boolean" if values.dtype.kind == "b" else "number"
         known = ~np.isnan(numbers)
-        items: list[Any] = [] if not fresh and column.kind in ("number", "boolean") else values.tolist()
+        items: list[Any] = []
+        if fresh or column.kind not in ("number", "boolean"):
+            items = [item if seen else None for item, seen in zip(values.tolist(), known.tolist(), strict=True)]
     elif values.dtype.kind in "Mm":
         known, kind, items = ~np.isnat(values), "date" if values.dtype.kind == "M" else "number", []
         numbers = np.where(known, values.astype(f"{values.dtype.kind}8[us]").astype(np.int64) / MICROSECONDS, np.nan)
     else:
         items = _each(_plain, values.tolist())
         known = np.array([item is not None for item in items], dtype=bool)
+        named = named or (fresh and numbered and _codes(items))
         kind, numbers = ("category", np.zeros(0)) if named else read_items(items, place, column.kind)
     if fresh:
         column.kind = kind
         if kind == "category":
             classes = {item.strip() if isinstance(item, str) else item for item in items if item is not None}
             column.classes = sorted(classes, key=lambda c: (str(type(c)), c))
+            if len(classes) > max(CLASSES, DISTINCT * known.sum()):
+                warnings.warn(
+                    f"{place.name}, {place.column}: has {len(classes)} different texts in {known.sum()} rows, as "
+                    f"{min(map(str, classes))!r}: of such nothing is learned that holds for others. Make numbers of what is "
+                    f"in them, or leave the column out",
+                    UserWarning,
+                    stacklevel=2,
+                )
     elif kind != column.kind and column.kind == "category":
         kind = "category"
     elif kind != column.kind and known.any() and {kind, column.kind} != {"number", "boolean"}:
@@ -211,6 +234,12 @@ def _read_column(raw: Any, column: Column, place: Place, fresh: bool) -> tuple[D
     elif column.kind == "boolean" and kind == "number":
         _check_truth(numbers, place)
     return numbers, column
+
+
+def _codes(items: list[Any]) -> bool:
+    """Whether they are few whole numbers, as text: names, such as 1 to 5 of shops."""
+    texts = {item for item in items if item is not None} if all(isinstance(i, str | None) for i in items) else set()
+    return 0 < len(texts) <= CLASSES and all(re.fullmatch(r"[ +-]*\d+ *", text) for text in texts)
 
 
 def _places(items: list[Any], classes: list[Any]) -> Doubles:
