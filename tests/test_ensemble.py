@@ -501,6 +501,38 @@ def test_time_limit_ends_the_training():
     assert rmse(model, *smooth(seed=1)) < 0.5
 
 
+def test_of_very_many_rows_some_are_learned_from_where_time_is_limited():
+    X = np.random.default_rng(0).normal(size=(100_000, 20))
+    y = np.sin(3 * X[:, 0]) + X[:, 1] ** 2
+    started = time.perf_counter()
+    model = Regressor(random_state=0, time_limit=1.0).fit(X, y)
+    assert time.perf_counter() - started < 3
+    assert rmse(model, X[::20], y[::20]) < 0.7 * np.std(y)
+    assert re.search(r"\((\d+ of \d+ epochs, )?one row in \d\d", model.summary())
+
+
+def test_rows_are_taken_of_each_class_alike(monkeypatch):
+    """As many as the time allows, whatever order they come in; all where there is time, or the epochs are settled."""
+    X = np.random.default_rng(0).normal(size=(12_000, 2))
+    classes = (np.arange(12_000) < 600).astype(np.intp)
+    table, columns = read_table(X, "X")
+    inputs = Inputs.learn(columns, table, "robust", None)
+    problem = Problem("binary_cross_entropy", "sigmoid", 1, {})
+    monkeypatch.setattr(Learner, "epoch_of", lambda self, recipe, fold, threads: 0.01 * len(self.table))
+    for settled, one_in in (({}, 5), ({"epochs": 3}, 1)):
+        learner = Learner(problem, inputs, table, classes[:, None], np.arange(12_000.0), 0, 1, settled)
+        learner.take_fewer(classes)
+        assert len(learner.table) == 12_000
+        learner.deadline = time.perf_counter() + 1800
+        learner.take_fewer(classes)
+        rows = learner.weight.astype(int)
+        assert len(rows) == 12_000 / learner.one_in
+        assert abs(learner.one_in - one_in) <= 1
+        assert abs(learner.labels.sum() - 600 / learner.one_in) <= 1
+        np.testing.assert_array_equal(learner.table, table[rows])
+        assert learner.hurried == (one_in > 1)
+
+
 @pytest.mark.parametrize(
     ("affordable", "pace", "said"),
     [

@@ -450,8 +450,6 @@ class Estimator(Parameters):
         self._seed_, self._learned_by = self._seed(), ""
         self._check_objective(labels)
         problem = self._problem(labels)
-        if self.inputs_ is not None and self.monotonic_cst is None:
-            self.inputs_.find_codes(table, labels)
         settled = [name for name in (*DEFAULTS, "weight_decay", "augment") if self._given(name)]
         fixed = {OF_A_RECIPE.get(name, name): getattr(self, name) for name in settled}
         if self.augment != AUTO and self.rows_.shape is not None:
@@ -471,7 +469,10 @@ class Estimator(Parameters):
             Remedies(settled, [name for name in ("bounds", "monotonic_cst") if getattr(self, name, None) is not None]),
         )  # fmt: skip
         parts = None if self.ensemble == AUTO else int(self.ensemble)
-        trials, pool = learn(learner, parts, self._strata(labels), self._bent)
+        learner.take_fewer(self._strata(labels))
+        if self.inputs_ is not None and self.monotonic_cst is None:
+            self.inputs_.find_codes(learner.table, learner.labels)
+        trials, pool = learn(learner, parts, self._strata(learner.labels), self._bent)
         for message in learner.warnings:
             warnings.warn(message, ConvergenceWarning, stacklevel=3)
         used = sorted((trial for trial in trials if trial.share > 0), key=lambda trial: -trial.share)
@@ -495,7 +496,7 @@ class Estimator(Parameters):
     def _describe_trials(self, trials: list[Trial], learner: Learner) -> None:
         recipes = [trial.recipe for trial in trials]
         names = [
-            f"{name}{learner.pace(recipe).of(recipe.epochs)}"
+            f"{name}{learner.pace(recipe).of(recipe.epochs, learner.one_in)}"
             for name, recipe in zip(names_apart(recipes), recipes, strict=True)
         ]
         self.choice_: list[dict[str, Any]] = [

@@ -35,10 +35,11 @@ class Pace(NamedTuple):
         fewer = max(int(affordable), 1)
         return cls(fewer, int(np.clip(math.ceil(fewer / affordable), 1, most)))
 
-    def of(self, epochs: int) -> str:
-        """Return what is to be said of it where so many epochs were wanted."""
-        rows = f", one row in {self.one_in}" if self.one_in > 1 else ""
-        return f" ({self.epochs} of {epochs} epochs{rows})" if self != Pace(epochs) else ""
+    def of(self, epochs: int, one_in: int = 1) -> str:
+        """Return what is to be said of it where so many epochs were wanted, and of the rows there are one in so many."""
+        said = [f"{self.epochs} of {epochs} epochs"] if self.epochs < epochs else []
+        said += [f"one row in {self.one_in * one_in}"] if self.one_in * one_in > 1 else []
+        return f" ({', '.join(said)})" if said else ""
 
 
 @dataclass

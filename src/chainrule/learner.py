@@ -63,6 +63,7 @@ LAYERS = {"hidden", "activation"}  # of a recipe
 # Where time is limited: what part of what is left first networks may take, and trials of distortions; and the rows that show
 # how long one takes.
 MAY_TAKE, TO_CHOOSE, TIMED = 0.8, 0.25, 2048
+SEEN, COUNT = 10, 4  # then the rows are so few that so many networks can see each so often
 SCOUT = 0.25  # of the epochs: a training that shows which columns say most
 INVERTIBLE = ("identity", "sigmoid", "softmax", "softplus", "exp")  # outputs that can be any constant
 
@@ -98,6 +99,7 @@ class Learner:
         ] = {}  # once, ahead of the time: whether again is seen when that comes
         self.paces: dict[Recipe, Pace] = {}  # where time is limited; of a second try it is that of the first
         self.took: dict[Recipe, float] = {}  # seconds of one thread, a recipe's last network
+        self.one_in = 1  # of the rows is learned from
         self.hurried = False  # something was left out, or cut short, for want of time
         # Whose units said the same for every row when their training ended.
         self.idle: list[tuple[Recipe, Made]] = []
@@ -181,6 +183,36 @@ class Learner:
     def pace(self, recipe: Recipe) -> Pace:
         """Return for how many epochs a network is trained, and on one in how many of the rows."""
         return self.paces.get(at_any_rate(recipe), Pace(recipe.epochs))
+
+    def take_fewer(self, classes: Array | None) -> None:
+        """Let one row in some be the table, of each class alike, where time is limited: of very many little would be learned.
+
+        What each row costs is seen by some of them.
+        """
+        n = len(self.table)
+        if math.isinf(self.deadline) or "epochs" in self.fixed or self.inputs is None or n <= TIMED:
+            return
+        order = permutation(self.seed, FOLDS, n)
+        if classes is not None:
+            order = order[np.argsort(classes[order], kind="stable")]
+        some = self.part(order[:: -(-n // TIMED)])
+        recipes = by_batches(n, self.inputs, self.problem, self.fixed)
+        recipe = max(recipes, key=lambda recipe: some.begin(recipe, np.arange(1), 0).parameters.size)
+        started, rows = time.perf_counter(), len(some.table)
+        some.rows(recipe, slice(0))
+        encoded = time.perf_counter()
+        epoch = some.epoch_of(recipe, Fold(np.arange(rows), np.arange(0)), 1)
+        each = (encoded - started + COUNT * SEEN * epoch / self.n_threads) / rows
+        one_in = math.ceil(min(n * each / (MAY_TAKE * max(self.deadline - time.perf_counter(), SMALL)), n / TIMED))
+        if one_in > 1:
+            fewer = self.part(np.sort(order[::one_in]))
+            self.table, self.labels, self.weight, self.bent = fewer.table, fewer.labels, fewer.weight, fewer.bent
+            self.one_in, self.hurried = one_in, True
+
+    def part(self, some: Indices) -> Learner:
+        """Return the same of some of the rows."""
+        weight = None if self.weight is None else self.weight[some]
+        return replace(self, table=self.table[some], labels=self.labels[some], weight=weight)
 
     def set_paces(self, jobs: Sequence[Job], part: float) -> None:
         """Let networks have as many epochs, and rows, as a part of the time left allows, if it is limited.
@@ -585,7 +617,8 @@ class Learner:
 
     def look_at_answers(self, choice: Choice, linear: float) -> None:
         """Say what the ensemble's answers are no better than, if nothing has cut the training short."""
-        if self.hurried and not self.stopped.is_set() and not learned(choice.loss, self.constant, len(self.labels)):
+        little = self.constant - choice.loss <= CLEARLY * abs(self.constant)
+        if self.hurried and not self.stopped.is_set() and little:
             self.warnings.append(
                 "nothing was learned in the time that time_limit allows: set it higher, or leave it out"
             )
