@@ -914,6 +914,16 @@ def test_bayesian_recipes_suit_the_rows():
     assert by_evidence(100, 4, problem, {"dropout": 0.1}) == []
 
 
+def test_a_curve_through_a_handful_of_points():
+    """Seven of an exponential or a sine: the least network by evidence is tried however few they are."""
+    x, between = np.linspace(-1, 1, 7)[:, None], np.linspace(-1, 1, 50)[:, None]
+    for f in (np.exp, lambda x: np.sin(2 * x)):
+        model = Regressor(random_state=0).fit(x, f(x[:, 0]))
+        assert rmse(model, between, f(between[:, 0])) < 0.05 * np.std(f(x))
+    with pytest.warns(ConvergenceWarning, match="5 rows are too few to tell whether anything was learned"):
+        Regressor(random_state=0).fit(x[1:-1], x[1:-1, 0] ** 2)
+
+
 def test_few_rows_of_a_smooth_function_are_enough():
     """A simulation that was run thirty times."""
 

@@ -22,7 +22,7 @@ CLEARLY = 0.01  # of a constant answer's loss: what learning is to gain, and wha
 COLUMNS = 300  # a table of more is not compared with a linear model: it would take long
 IDLE = 0.5  # of the units of a layer
 STILL = 1e-4  # of an output's range that counts as none
-BARELY = 10  # rows by which a column of several is not judged
+BARELY = 10  # rows by which a column of several is not judged, nor whether anything was learned
 SLIPS, NAMED = 0.01, 5  # part of the rows that may well be slips, and how many are named
 CHANCE = 4.0  # rows' losses that the best of several is lower by, where there is nothing to learn
 
@@ -142,6 +142,12 @@ def no_better(
             worse.append(column)
         if said:
             continue
+        if column is None and own < bar and known <= BARELY:
+            said.append(
+                f"{known} rows are too few to tell whether anything was learned: on rows not learned from the mean loss is "
+                f"{own:.4g}, that of a constant answer {bar:.4g}. Get more of them"
+            )
+            break
         what = "y depends" if column is None else f"column {column} of y, of which {known} rows are known, depends"
         said.append(
             f"no network found in X what {what} on: on rows not learned from the mean loss is {own:.4g}, that of a "

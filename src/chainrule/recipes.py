@@ -48,7 +48,8 @@ SOME, EACH = 2000, 5  # rows, and rows a parameter, of the first two thirds of a
 OF_CLASSES = 0.3  # of the epochs of a regression
 KNOWN = 900  # rows, from which on they can show that classes hardly overlap
 DETERMINED = 0.8  # parameters a label that a bayesian network may have
-FEW_ROWS, OF_FEW = 150, 2.0  # of so many rows or fewer, so many parameters
+FEW_ROWS, OF_FEW = 150, 2.0  # of so many rows or fewer, so many parameters;
+FEWEST_ROWS, OF_FEWEST = 12, 4.0  # and of so many
 PARTS, FEWER = 8, 4  # into which rows are divided; where there are many rows, or a bayesian training is dear
 COSTLY, DEAR = 3.3e10, 1.3e11  # multiply-adds of one that is given up sooner, and of one that is dear
 COST, STRAIGHT = 7e11, 3e10  # multiply-adds of a bayesian training at the most, and of one of a linear model
@@ -395,7 +396,8 @@ def by_evidence(rows: int, inputs: int, problem: Problem, fixed: dict[str, Any],
         sizes = [inputs, *hidden, problem.labels]
         parameters = sum((n_in + 1) * n_out for n_in, n_out in pairwise(sizes))
         cost = ITERATIONS * parameters**2 * (problem.labels * rows + 2 * parameters)
-        determined = (OF_FEW if rows <= FEW_ROWS else DETERMINED) * rows * problem.labels
+        share = OF_FEWEST if rows <= FEWEST_ROWS else OF_FEW if rows <= FEW_ROWS else DETERMINED
+        determined = share * rows * problem.labels
         if cost <= COST and (not hidden or parameters <= determined):
             parts, epochs = (PARTS, ITERATIONS) if cost < DEAR else (FEWER, HURRIED)
             activation, epochs = fixed.get("activation", "tanh"), fixed.get("epochs", epochs)
