@@ -13,7 +13,7 @@ from chainrule import Classifier, Network, Regressor, learner
 from chainrule.generator import permutation
 from chainrule.inputs import Form, Inputs
 from chainrule.recipes import Problem, by_batches
-from chainrule.relevance import SHUFFLED, how_few, largest, relevance
+from chainrule.relevance import SHUFFLED, how_few, largest, relevance, taken_one_by_one
 from chainrule.tables import read_table
 from chainrule.training import begin_embedding
 
@@ -154,12 +154,14 @@ def test_relevance_is_what_a_shuffled_column_costs(units, rng):
 
 def test_how_few():
     clear = np.array([5.0, 3.0, 1.0] + [0.001] * 20)
-    assert how_few(clear) == [3]
+    assert how_few(clear, 3) == ([3], 0)
+    assert how_few(clear, 2) == ([2, 3], 2)
+    assert how_few(clear, 20) == how_few(clear, 0) == ([3], 0)
     assert largest(clear[::-1], 3) == (20, 21, 22)
     # Much that says a little: a hundredth of the most, or three times the middle.
-    assert how_few(np.array([1.0] * 2 + [0.04] * 4 + [0.011] * 6 + [0.005] * 12)) == [6, 12]
-    assert how_few(np.ones(20)) == []
-    assert how_few(-np.ones(20)) == []
+    assert how_few(np.array([1.0] * 2 + [0.04] * 4 + [0.011] * 6 + [0.005] * 12), 0)[0] == [6, 12]
+    assert how_few(np.ones(20), 0)[0] == []
+    assert how_few(-np.ones(20), 0)[0] == []
 
 
 def test_forms_of_few_columns_are_held_and_checked(rng):
@@ -185,3 +187,30 @@ def test_recipes_of_few_columns_are_as_rich_as_these_allow(rng):
     assert (whole.form, whole.few) == (Form(8, 4, 2), 0)
     assert (few.form, few.few) == (Form(32, 16, 8), 4)
     assert f"{few}" == "silu 128-128 on 32 bins and 16 waves of 4 columns by adamw"
+
+
+def test_what_lies_hidden_behind_larger_effects():
+    """A straight line in three of very many columns, and few rows: where least squares with a penalty is at its best."""
+    rng = np.random.default_rng(0)
+    X, X_other = rng.normal(size=(80, 300)), rng.normal(size=(1000, 300))
+    y = 3 * X[:, 0] + X[:, 1] - 2 * X[:, 2] + 0.5 * rng.normal(size=80)
+    model = Regressor(random_state=0).fit(X, y)
+    error = model.predict(X_other) - (3 * X_other[:, 0] + X_other[:, 1] - 2 * X_other[:, 2])
+    assert np.sqrt(np.mean(error**2)) < 0.3  # 2 by networks of all columns, 0.4 by the lasso
+    assert any("linear on 3 columns by bayesian" in choice["recipe"] for choice in model.choice_)
+
+
+def test_columns_are_taken_one_by_one():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 50))
+    groups = [k // 2 for k in range(50)]  # two inputs a column
+    y = np.column_stack([X[:, 6] - X[:, 20] + 5, 2 * X[:, 20] + 0.5 * X[:, 33]])
+    taken = taken_one_by_one(X, groups, y + 0.1 * rng.normal(size=y.shape), None)
+    assert taken == [10, 3, 16]
+    assert taken_one_by_one(X.astype(np.float32), groups, y, None, 2)[:3] == taken
+    assert taken_one_by_one(X, groups, rng.normal(size=(200, 1)), None) == []
+    assert taken_one_by_one(np.ones((200, 3)), [0, 1, 2], y, None) == []
+    spoilt, weight = np.vstack([y, 100 * X[:, :2]]), np.repeat([1.0, 0.0], 200)
+    assert taken_one_by_one(np.vstack([X, X]), groups, spoilt, weight)[:3] == taken
+    y[::3, 0] = np.nan
+    assert set(taken_one_by_one(X, groups, y, None)[:3]) == set(taken)

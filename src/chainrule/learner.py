@@ -23,7 +23,7 @@ from chainrule.diagnosis import CLEARLY, FORWARD, Answers, Remedies, idle, learn
 from chainrule.ensemble import Pool
 from chainrule.generator import fingerprints, permutation
 from chainrule.images import Augmentation, candidates
-from chainrule.inputs import Form, Inputs
+from chainrule.inputs import PLAIN, Form, Inputs
 from chainrule.jobs import Job, Pace, work_off
 from chainrule.network import Floats, Network
 from chainrule.recipes import (
@@ -47,7 +47,7 @@ from chainrule.recipes import (
     others,
     to_try,
 )
-from chainrule.relevance import ASKED, MANY, how_few, largest, relevance
+from chainrule.relevance import ASKED, MANY, how_few, largest, relevance, taken_one_by_one
 from chainrule.targets import Bends
 from chainrule.training import Callback, History
 from chainrule.trials import FOLDS, Check, Choice, Doubles, Fold, Made, Trial, choose_shares, make_folds, mean_loss
@@ -110,6 +110,8 @@ class Learner:
         self.ahead: list[Recipe] = []  # costly ones that in a short training were better than those of mini-batches
         self.scout = Recipe("", (), "identity")
         self.rises: dict[Fold, Doubles] = {}  # of each column, how much it says to the scout
+        self.counts: dict[Fold, list[int]] = {}  # how many of them might do;
+        self.straight: dict[Fold, int] = {}  # one of these: what a linear model takes, if no bar says the same
         self.looking = threading.Lock()
 
     def loss_of(self, folds: list[Fold], answers: Sequence[Floats], column: int | None = None) -> float:
@@ -424,12 +426,15 @@ class Learner:
         measured, is that at its best.
         """
         rows, bend = len(folds[0].kept), recipes[0].bend
+        fews = sorted({recipe.few for recipe in recipes} - {0})
         bars: list[Recipe] = []
         among: list[Recipe] = []
         if self.images is None:
             bars = [replace(linear(rows, self.width, self.problem, {}), bend=bend)]
             if not LAYERS & set(self.fixed):
                 among = [replace(linear(rows, self.width, self.problem, self.fixed), bend=bend)]
+                # And of few columns, where others are given few.
+                among += [replace(linear(rows, few, self.problem, self.fixed), bend=bend, few=few) for few in fews]
         trials = self.cross_fit([*recipes, *among], folds)
         # Losses for other rows than these say nothing beside them.
         ran = max((trial.folds for trial in trials), key=len, default=folds[:1])
@@ -523,23 +528,35 @@ class Learner:
         self.scout = short(())
         [whole] = self.all_of([(self.scout, fold, 0)], part=TO_CHOOSE)
         self.look_at_columns(fold, whole)
-        few = [largest(self.rises[fold], count) for count in how_few(self.rises[fold])]
+        few = [largest(self.rises[fold], count) for count in self.counts[fold]]
         losses = [loss(made) for made in self.all_of([(short(columns), fold, 0) for columns in few], part=TO_CHOOSE)]
         bar, least = loss(whole), min(losses, default=np.inf)
         if not less(least, bar, BEHIND):
             return [()]
-        fewest = next(columns for columns, loss in zip(few, losses, strict=True) if not less(least, loss, BEHIND))
-        return [fewest] if less(least, bar, behind(self.judged_by(fold))) else [fewest, ()]
+        straight = [len(columns) == self.straight[fold] for columns in few]
+        rest = min((loss for loss, alone in zip(losses, straight, strict=True) if not alone), default=np.inf)
+        fewest = next(
+            columns
+            for columns, loss, alone in zip(few, losses, straight, strict=True)
+            if not less(least, loss, BEHIND) and (not alone or less(loss, rest, BEHIND))
+        )
+        clearly = less(least, bar, behind(self.judged_by(fold))) and len(fewest) != self.straight[fold]
+        return [fewest] if clearly else [fewest, ()]
 
     def look_at_columns(self, fold: Fold, made: Made | None) -> None:
         """Note how much each column says to a network that was trained on a fold; if none was, that all say as much."""
         assert self.inputs is not None
         some = fold.kept[:: -(-len(fold.kept) // ASKED)]
-        self.rises[fold] = np.ones(len(self.inputs.used)) if made is None else relevance(
-            made.network, self.rows(self.scout, some), self.inputs.groups(self.scout.form),
-            self.labels_of(self.scout)[some], self.problem, self.seed, self.n_threads,
-            None if self.weight is None else self.weight[some],
+        labels, weight = self.labels_of(self.scout)[some], None if self.weight is None else self.weight[some]
+        rises = np.ones(len(self.inputs.used)) if made is None else relevance(
+            made.network, self.rows(self.scout, some), self.inputs.groups(self.scout.form), labels, self.problem, self.seed,
+            self.n_threads, weight,
         )  # fmt: skip
+        straight = replace(self.scout, form=PLAIN)
+        taken = taken_one_by_one(self.encode(self.table[some], straight), self.inputs.groups(PLAIN), labels, weight)
+        self.counts[fold], self.straight[fold] = how_few(rises, len(taken))
+        rises[taken] += np.ptp(rises) * (2 - np.arange(len(taken)) / max(len(taken), 1))  # say most, the first more
+        self.rises[fold] = rises
 
     def choose_widths(self, ways: list[list[Recipe]], fold: Fold, large: list[list[Recipe]]) -> list[list[Recipe]]:
         """Return of each way its large recipes and the two bayesian ones of the largest evidence for a fold's rows.

@@ -1,4 +1,5 @@
-"""Which columns of a table say most: what a network's answers lose when a column is shuffled (Breiman 2001).
+"""Which columns of a table say most: what a network's answers lose when a column is shuffled (Breiman 2001), or those that
+least squares takes first.
 
 They are asked of rows that the network has learned from. Of columns that say nothing it has learned by heart what it could,
 evenly of all of them: that is little beside what it has of a column that says something.
@@ -6,12 +7,15 @@ evenly of all of them: that is little beside what it has of a column that says s
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from chainrule.data import Array
+from chainrule.elementary import total
 from chainrule.generator import permutation
 from chainrule.network import Floats, Network
-from chainrule.recipes import Problem
+from chainrule.recipes import SMALL, Problem
 from chainrule.trials import Doubles, mean_loss
 
 MANY = 16  # columns, from which on it is asked whether few of them do as well
@@ -21,6 +25,7 @@ FEWER = 0.75  # of the columns: what is worth being tried in place of all
 LEAST_ASKED, ASKED, ASKING = 100, 1000, 3e10  # rows, and multiply-adds
 ANSWERED = 8192  # rows at once
 SHUFFLED = 1 << 42  # the random stream
+EACH = 5  # rows for each that least squares may take
 
 
 def relevance(
@@ -64,6 +69,46 @@ def relevance(
     return np.array(rises) - losses([P])[0]
 
 
+def taken_one_by_one(
+    rows: Array, groups: list[int], labels: Floats, weight: Doubles | None, n_threads: int = 1
+) -> list[int]:
+    """Return the columns that least squares takes one after the other, each the best beside those before it.
+
+    That is orthogonal matching pursuit (Pati et al. 1993), which finds what lies hidden behind larger effects, of few rows of
+    very many columns. It goes on while an input lowers the squares by more than the best of so many would by chance (Foster
+    and George 1994).
+    """
+    some = slice(None, None, -(-len(rows) // ASKED))
+    w = (np.ones(len(labels)) if weight is None else np.sqrt(weight))[some, None]
+    mean = np.nansum(w * w * labels[some], axis=0) / np.maximum((w * w * ~np.isnan(labels[some])).sum(axis=0), SMALL)
+    R = w * np.where(np.isnan(labels[some]), 0.0, labels[some] - mean)  # what is left to be explained
+    X = rows[some].astype(np.float64) * w
+    Q = [w[:, 0] / math.sqrt(float(total(w[:, 0] ** 2)))]  # orthonormal; the first takes the means off
+    n, k = R.shape
+    A, left = np.ascontiguousarray(X.T), total(X * X)
+    bar = 2 * (math.log(X.shape[1]) + k)  # of n k ln(Σ R² before / after)
+    taken: list[int] = []
+    products = Network([n, k + 1], output="identity", dtype="float64")
+    while True:
+        products.layers[0].weights[:] = np.vstack([R.T, Q[-1]])
+        found = products.predict(A, n_threads=n_threads).astype(np.float64, copy=False)
+        left = left - found[:, -1] ** 2  # of each input's squares, what those taken do not explain
+        gains = total(found[:, :-1].T ** 2) / np.maximum(left, SMALL * total(X * X) + SMALL)
+        gains[[*taken]] = 0
+        best, squares = int(gains.argmax()), float(total(total(R * R)))
+        rest = 1 - float(gains[best]) / max(squares, SMALL)
+        if len(taken) >= n // EACH or not n * k * -math.log(max(rest, SMALL)) > bar:
+            return list(dict.fromkeys(groups[i] for i in taken))
+        q = X[:, best]
+        for _ in range(2):  # once more, for what the first leaves by rounding
+            for other in Q:
+                q = q - other * float(total(other * q))
+        q = q / math.sqrt(float(total(q * q)))
+        R = R - q[:, None] * total(q[:, None] * R)
+        taken.append(best)
+        Q.append(q)
+
+
 def sums_of_first(network: Network, rows: Array, n_threads: int) -> Array:
     """Return the sums P of the first layer for some rows, before its activation."""
     layer = network.layers[0]
@@ -85,11 +130,15 @@ def beyond_first(network: Network) -> Network:
     return rest
 
 
-def how_few(rises: Doubles) -> list[int]:
-    """Return how many columns might do as well as all: those above a bar, for each of two bars."""
+def how_few(rises: Doubles, taken: int) -> tuple[list[int], int]:
+    """Return how many columns might do as well as all: those above a bar, for each of two bars, or those taken one by one.
+
+    And which of these numbers is of the latter alone, 0 if none.
+    """
     bars = (LEAST * rises.max(), max(ABOVE * float(np.median(rises)), 0.0))
     counts = {int((rises >= bar).sum()) for bar in bars}
-    return sorted(count for count in counts if 0 < count <= FEWER * len(rises))
+    few = sorted(count for count in counts | {taken} if 0 < count <= FEWER * len(rises))
+    return few, taken if taken in few and taken not in counts else 0
 
 
 def largest(rises: Doubles, count: int) -> tuple[int, ...]:
