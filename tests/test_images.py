@@ -226,6 +226,7 @@ def test_images_of_any_kind_are_the_same(rng, tmp_path):
         first.predict(X[:2] - 2.0 * (X[:2] > 0) - 2.0)
 
 
+@pytest.mark.filterwarnings("ignore:what was learned may well be chance")  # in five epochs
 def test_images_of_any_range_and_container(rng, tmp_path):
     """Lists, booleans, 16 bits, -1..1, and frames of pixels are images, too, of grey levels that new ones must keep to."""
     X, y = pictures(rng, 90)

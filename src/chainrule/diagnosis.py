@@ -24,7 +24,8 @@ IDLE = 0.5  # of the units of a layer
 STILL = 1e-4  # of an output's range that counts as none
 BARELY = 10  # rows by which a column of several is not judged, nor whether anything was learned
 SLIPS, NAMED = 0.01, 5  # part of the rows that may well be slips, and how many are named
-CHANCE = 4.0  # rows' losses that the best of several is lower by, where there is nothing to learn
+# Rows' losses that the best of several is lower by where there is nothing to learn: less in four of five cases, in nearly all.
+CHANCE, LUCK = 4.0, 10.0
 
 
 def complaints(network: Network, problem: Problem, rows: Array, labels: Floats, weight: Doubles | None) -> list[str]:
@@ -156,6 +157,12 @@ def no_better(
         if column is None:
             break
     own, bar = losses[None]
+    if not said and not learned(own, bar, len(labels), LUCK):
+        said.append(
+            f"what was learned may well be chance: on rows not learned from the mean loss is {own:.4g}, that of a constant "
+            f"answer {bar:.4g}, and where y depends on nothing in X the best of several networks has seemed as good. Get "
+            f"more rows"
+        )
     if not said and own - linear > CLEARLY * abs(bar):
         said.append(
             f"the networks are worse than a linear model: on rows not learned from their mean loss is {own:.4g}, "
@@ -182,9 +189,9 @@ def _about_rows(problem: Problem, labels: Floats) -> str:
     return "look whether the rows of X and y belong together, or get more of them, or other columns"
 
 
-def learned(loss: float, constant: float, rows: int) -> bool:
+def learned(loss: float, constant: float, rows: int, chance: float = CHANCE) -> bool:
     """Whether a mean loss on so many rows is clearly below that of a constant answer."""
-    return loss < constant - min(max(GAIN, CHANCE / rows), 0.5) * abs(constant)
+    return loss < constant - min(max(GAIN, chance / rows), 0.5) * abs(constant)
 
 
 def unvaried(values: Array) -> bool:
