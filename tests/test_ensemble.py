@@ -387,7 +387,10 @@ def test_the_summary_says_what_was_measured_on_fewer_rows():
     model = Regressor(random_state=0).fit(X, np.sin(2 * X[:, 0]) * X[:, 1])
     some = [c for c in model.choice_ if 0 < c["networks"] < 8]
     assert some
-    assert all(f"{c['recipe']} {c['loss']:.4g} on {c['networks']} of 8 parts" in model.summary() for c in some)
+    for c in some:
+        first = f"(the first there {c['first']:.4g})"
+        assert f"{c['recipe']} {c['loss']:.4g} on {c['networks']} of 8 parts {first}" in model.summary()
+        assert c["first"] < c["loss"]
 
 
 def test_score_of_labels_some_of_which_are_missing():
@@ -464,7 +467,9 @@ def test_what_a_fit_did_is_said(rng, tmp_path):
     assert re.match(
         r"8 networks, tanh \S+ by bayesian \(mean loss \S+\), on rows not learned from; the others: silu 128", said
     )
-    assert re.search(r"linear by bayesian \S+ on 1 of 8 parts, a constant answer 0\.\d+; \d+\.\d s$", said)
+    assert re.search(
+        r"linear by bayesian \S+ on 1 of 8 parts \(the first there \S+\), a constant answer 0\.\d+; \d+\.\d s$", said
+    )
     assert model.choice_[-1]["loss"] == pytest.approx(0.5, abs=0.1), "half the variance"
     batches = Regressor(random_state=0, batch_size=32, max_iter=40).fit(X, y)
     assert len(batches.validation_curve_) == 20

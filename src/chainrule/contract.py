@@ -494,7 +494,7 @@ class Estimator(Parameters):
         self._describe_trials(trials, learner)
 
     def _describe_trials(self, trials: list[Trial], learner: Learner) -> None:
-        recipes = [trial.recipe for trial in trials]
+        recipes, best = [trial.recipe for trial in trials], max(trials, key=lambda trial: trial.share)
         names = [
             f"{name}{learner.pace(recipe).of(recipe.epochs, learner.one_in)}"
             for name, recipe in zip(names_apart(recipes), recipes, strict=True)
@@ -502,6 +502,7 @@ class Estimator(Parameters):
         self.choice_: list[dict[str, Any]] = [
             {"recipe": name, "networks": len(t.networks), "loss": t.loss, "share": t.share}
             | ({"columns": learner.say_most(t.recipe)} if t.recipe.few else {})
+            | ({"first": learner.loss_of(t.folds, both)} if (both := best.answers_for(t.folds)) else {})
             for name, t in zip(names, trials, strict=True)
         ]
         if all(trial.recipe.solver for trial in trials):
@@ -529,6 +530,7 @@ class Estimator(Parameters):
         rest = ", ".join(
             f"{c['recipe']} {c['loss']:.4g}"
             + (f" on {c['networks']} of {most} parts" if 0 < c["networks"] < most else "")
+            + (f" (the first there {c['first']:.4g})" if "first" in c else "")
             for c in self.choice_
             if not c["share"]
         )

@@ -24,7 +24,7 @@ IDLE = 0.5  # of the units of a layer
 STILL = 1e-4  # of an output's range that counts as none
 BARELY = 10  # rows by which a column of several is not judged, nor whether anything was learned
 SLIPS, NAMED = 0.01, 5  # part of the rows that may well be slips, and how many are named
-# Losses of rows by which the best of several is lower where there is nothing to learn: four times of five less, nearly always.
+# Losses of rows by which the best of several is lower where there is nothing to learn: in four of five cases, and nearly all.
 CHANCE, LUCK = 4.0, 10.0
 
 

@@ -106,6 +106,11 @@ class Trial:
         self.folds = [fold for fold in folds if fold in made]
         self.made = [made[fold] for fold in self.folds]
 
+    def answers_for(self, folds: list[Fold]) -> list[Doubles]:
+        """Return its answers for the rows of some of its folds alone; nothing where it has no others."""
+        known = dict(zip(self.folds, self.answers, strict=True))
+        return [known[fold] for fold in folds] if set(folds) < set(known) else []
+
     def drop_unfinished(self) -> None:
         """Let go of networks that were cut short, if others are whole, else of those much shorter than the longest.
 
