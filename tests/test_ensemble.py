@@ -27,7 +27,7 @@ from chainrule.evidence import Evidence
 from chainrule.functions import activate
 from chainrule.inputs import Form, Inputs
 from chainrule.jobs import Pace, Queue
-from chainrule.learner import Learner, originals
+from chainrule.learner import LONG, Learner, originals
 from chainrule.recipes import (
     BINNED,
     ENCODED,
@@ -965,6 +965,16 @@ def test_costly_trainings_leave_no_core_idle(cores, alone, monkeypatch):
     assert [threads for _, threads in begun[:alone]] == [cores // alone] * alone if alone else True
     assert [threads for _, threads in begun[alone:]] == [max(1, cores // (6 - alone))] * (6 - alone)
     assert all(is_costly for is_costly, _ in begun[:alone])
+
+    large = Recipe("adamw", (5,), "tanh")
+    monkeypatch.setattr(Learner, "faults", lambda self, recipe, made: [])
+    for beside, rows, first in (([], 3, alone), ([(cheap, fold, 0)], 3, 0), ([(cheap, fold, 0)], LONG, alone)):
+        begun.clear()
+        learner.table = np.ones((rows, 1))
+        learner.all_of([*((large, fold, number) for number in range(3)), *beside])
+        assert [threads for _, threads in begun[:first]] == [cores // first] * first if first else True
+        rest = 3 + len(beside) - first
+        assert [threads for _, threads in begun[first:]] == [max(1, cores // max(rest, 1))] * rest
 
 
 def test_ctrl_c_on_one_thread(monkeypatch):

@@ -54,6 +54,7 @@ from chainrule.trials import FOLDS, Check, Choice, Doubles, Fold, Made, Trial, c
 
 # A recipe whose loss for the m rows of the first fold is above the least by over 0.1 + 2/√m of that is not tried on others.
 BEHIND, NOISE = 0.1, 2.0
+LONG = 20_000  # rows, from which on a large network takes longer than all short trainings of bayesian ones
 HOPELESS = 2.0  # times another's loss, that of a way after short trainings
 # A bayesian network's evidence below the middle of those of its recipe, in nats a label: one that fits by a third less. So
 # often others are then begun in its place.
@@ -319,8 +320,8 @@ class Learner:
     def all_of(self, jobs: Sequence[Job], ahead: Sequence[Job] = (), part: float = MAY_TAKE) -> list[Made | None]:
         """Train many networks, one a core; None where training diverged, or was not begun before time was up.
 
-        Costly ones that would leave cores idle in the end are trained before the others, by all cores. What is likely to
-        come next is trained ahead, by cores that have nothing else to do. Where time is limited, first networks are to take
+        Long ones that would leave cores idle in the end are trained before the others, by all cores. What is likely to come
+        next is trained ahead, by cores that have nothing else to do. Where time is limited, first networks are to take
         no more than a part of what is left, and costly ones come last.
         """
         in_vain: list[Recipe] = []
@@ -355,8 +356,10 @@ class Learner:
         new = [job for job in jobs if not {(job[0], job[2])} & {*self.known, *self.tried}]
         self.set_paces(new, part)
         limited = math.isfinite(self.deadline)
-        costly = [job for job in new if job[0].costly and not limited]
-        first = [] if ahead else costly[: len(costly) % self.n_threads]
+        large = [job for job in new if job[0].hidden and not job[0].bayesian]
+        alone = len(large) == len(new) or len(self.table) >= LONG  # else others take the other cores as long
+        long = [job for job in new if job[0].costly or (alone and job in large)]
+        first = [] if ahead or limited else long[: len(long) % self.n_threads]
         trained: dict[Job, Made | None] = {}
         early = frozenset(ahead)
         rest = sorted((job for job in jobs if job not in first), key=lambda job: job[0].costly == limited)
