@@ -27,7 +27,7 @@ from chainrule.evidence import Evidence
 from chainrule.functions import activate
 from chainrule.inputs import Form, Inputs
 from chainrule.jobs import Pace, Queue
-from chainrule.learner import LONG, Learner, originals
+from chainrule.learner import LONG, SHARED, Learner, originals
 from chainrule.recipes import (
     BINNED,
     ENCODED,
@@ -966,7 +966,7 @@ def test_costly_trainings_leave_no_core_idle(cores, alone, monkeypatch):
     assert [threads for _, threads in begun[alone:]] == [max(1, cores // (6 - alone))] * (6 - alone)
     assert all(is_costly for is_costly, _ in begun[:alone])
 
-    large = Recipe("adamw", (5,), "tanh")
+    large = Recipe("adamw", (5,), "tanh", batch_size=SHARED)
     monkeypatch.setattr(Learner, "faults", lambda self, recipe, made: [])
     for beside, rows, first in (([], 3, alone), ([(cheap, fold, 0)], 3, 0), ([(cheap, fold, 0)], LONG, alone)):
         begun.clear()

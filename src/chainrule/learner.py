@@ -55,6 +55,7 @@ from chainrule.trials import FOLDS, Check, Choice, Doubles, Fold, Made, Trial, c
 # A recipe whose loss for the m rows of the first fold is above the least by over 0.1 + 2/√m of that is not tried on others.
 BEHIND, NOISE = 0.1, 2.0
 LONG = 20_000  # rows, from which on a large network takes longer than all short trainings of bayesian ones
+SHARED = 128  # rows of a batch that several threads may well share
 HOPELESS = 2.0  # times another's loss, that of a way after short trainings
 # A bayesian network's evidence below the middle of those of its recipe, in nats a label: one that fits by a third less. So
 # often others are then begun in its place.
@@ -356,7 +357,7 @@ class Learner:
         new = [job for job in jobs if not {(job[0], job[2])} & {*self.known, *self.tried}]
         self.set_paces(new, part)
         limited = math.isfinite(self.deadline)
-        large = [job for job in new if job[0].hidden and not job[0].bayesian]
+        large = [job for job in new if job[0].hidden and not job[0].bayesian and job[0].batch_size >= SHARED]
         alone = len(large) == len(new) or len(self.table) >= LONG  # else others take the other cores as long
         long = [job for job in new if job[0].costly or (alone and job in large)]
         first = [] if ahead or limited else long[: len(long) % self.n_threads]
