@@ -661,7 +661,8 @@ def run_core(program, *runner, **settings):
     return [line.split()[1] for line in done.stdout.splitlines()]
 
 
-@pytest.fixture(scope="session", params=COMPILERS)
+# On a processor of another kind by default; on this one, for which the package itself was compiled, among the slow ones.
+@pytest.fixture(scope="session", params=[pytest.param("x86-64", marks=pytest.mark.slow), "aarch64"])
 def core_alone(request, tmp_path_factory):
     """A function that runs training.cpp on a processor of this kind with some settings."""
     compiler, tables, runner = COMPILERS[request.param]

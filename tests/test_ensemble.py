@@ -918,6 +918,25 @@ def test_bayesian_recipes_suit_the_rows():
     assert by_evidence(100, 4, problem, {"dropout": 0.1}) == []
 
 
+def test_gross_errors_are_named():
+    """Where what is answered is far from them; neither noise nor a function of large values is one."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-2, 2, (300, 2))
+    y = np.sin(2 * X[:, 0]) + X[:, 1] + 0.1 * rng.normal(size=300)
+    model = Regressor(random_state=0, ensemble=2, max_iter=40)
+    spoilt = y.copy()
+    spoilt[[7, 70, 170]] += [30, -40, 25]
+    with pytest.warns(ConvergenceWarning, match=r"rows 7, 70, 170 of y are far .* choose loss='huber'"):
+        model.fit(X, spoilt)
+    spoilt = y.copy()
+    spoilt[9] = 60
+    with pytest.warns(ConvergenceWarning, match="row 9 of y is far from all others, .* and counts for more"):
+        model.fit(X, spoilt)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.fit(X, np.exp(3 * X[:, 0]) * (1 + X[:, 1] ** 2))
+
+
 def test_noise_is_said_to_be_noise():
     """Also where the best of several networks is a little better than a constant, by chance."""
     for seed, said in ((100, "no network found"), (101, "may well be chance"), (107, "may well be chance")):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from chainrule.data import Array, alone, listed
+from chainrule.data import Array, Indices, alone, listed
 from chainrule.network import Floats, Network
 from chainrule.recipes import SMALL, Problem
 from chainrule.trials import GAIN, Doubles, mean_loss
@@ -24,6 +24,7 @@ IDLE = 0.5  # of the units of a layer
 STILL = 1e-4  # of an output's range that counts as none
 BARELY = 10  # rows by which a column of several is not judged, nor whether anything was learned
 SLIPS, NAMED = 0.01, 5  # part of the rows that may well be slips, and how many are named
+GROSS, RARE = 5.0, 0.05  # ranges of the middle half that a gross error is off, and the part of the rows that may be
 # Losses of rows by which the best of several is lower where there is nothing to learn: in four of five cases, and nearly all.
 CHANCE, LUCK = 4.0, 10.0
 
@@ -187,6 +188,25 @@ def _about_rows(problem: Problem, labels: Floats) -> str:
                 f"together; or choose loss='huber', to which a few rows mean less"
             )
     return "look whether the rows of X and y belong together, or get more of them, or other columns"
+
+
+def gross(answers: Doubles, labels: Floats, rows: Indices) -> list[str]:
+    """Return a sentence where few rows of y, far from all others and from their answers, count for more than all the rest."""
+    l = labels[rows].astype(np.float64)
+    first, middle, third = np.nanquantile(l, [0.25, 0.5, 0.75], axis=0)
+    off = np.abs(l - middle)
+    errors = np.nan_to_num((answers - l) ** 2)
+    far = ((off > GROSS * (third - first)) & (errors > off * off / 4)).any(axis=1)
+    mean = errors.sum(axis=1)
+    if not 0 < far.sum() <= RARE * len(rows) or mean[far].sum() <= mean[~far].sum():
+        return []
+    named = listed(sorted(rows[far].tolist()), NAMED)
+    these, are, count, them = ("row", "is", "counts", "it") if far.sum() == 1 else ("rows", "are", "count", "them")
+    return [
+        f"{these} {named} of y {are} far from all others, and from what networks answer that did not learn from {them}, and "
+        f"{count} for more than all the rest. Correct {them}, or leave {them} out; or choose loss='huber', to which few rows "
+        f"mean less"
+    ]
 
 
 def learned(loss: float, constant: float, rows: int, chance: float = CHANCE) -> bool:

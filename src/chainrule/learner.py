@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from chainrule.data import Array, DataError, Indices, alone
-from chainrule.diagnosis import CLEARLY, FORWARD, Answers, Remedies, idle, learned, no_better, unvaried
+from chainrule.diagnosis import CLEARLY, FORWARD, Answers, Remedies, gross, idle, learned, no_better, unvaried
 from chainrule.ensemble import Pool
 from chainrule.generator import fingerprints, permutation
 from chainrule.images import Augmentation, candidates
@@ -647,6 +647,9 @@ class Learner:
             return
         pairs = Answers(choice.answers, self.constants(choice.folds), partial(self.loss_of, choice.folds))
         said, self.unlearned = no_better(pairs, self.problem, self.table, self.labels, linear, self.remedies)
+        if not said and self.problem.squares and self.problem.output == "identity" and self.validation is None:
+            rows = np.concatenate([fold.aside for fold in choice.folds])
+            said = gross(np.concatenate(choice.answers), self.labels, rows)
         self.warnings += said
 
     def choose_augmentation(self, recipe: Recipe, fold: Fold, candidates: list[Augmentation | None]) -> Recipe:
