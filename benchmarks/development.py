@@ -216,3 +216,6 @@ def wide() -> Iterator[Table]:
                 4000, columns, n_informative=useful, n_redundant=0, flip_y=0.02, random_state=70 + seed
             )
             yield first(1000, f"{useful} of {columns}, classes", X, y)
+        X = rng.standard_normal((3000, 300))
+        y = 3 * X[:, 0] + X[:, 1] - 2 * X[:, 2] + 0.5 * rng.standard_normal(len(X))
+        yield first(80, "3 of 300, 80 rows", X, y)
