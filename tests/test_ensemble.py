@@ -382,6 +382,17 @@ def test_what_was_stated_is_to_be_checked():
         Regressor(monotonic_cst=[-1, 0, 0], **settings).fit(X, 3 * X[:, 0])
 
 
+def test_the_summary_says_how_good_all_are_together(tmp_path):
+    X, y = load_diabetes(return_X_y=True)
+    model = Regressor(random_state=0, ensemble=2).fit(X, y)
+    used = [choice for choice in model.choice_ if choice["share"] > 0]
+    assert len(used) > 1
+    assert model.together_ <= min(choice["loss"] for choice in used)
+    assert f", together {model.together_:.4g}, on rows not learned from" in model.summary()
+    chainrule.save(model, tmp_path / "m.chain")
+    assert chainrule.load(tmp_path / "m.chain").summary() == model.summary()
+
+
 def test_the_summary_says_what_was_measured_on_fewer_rows():
     X = np.random.default_rng(0).normal(size=(200, 3))
     model = Regressor(random_state=0).fit(X, np.sin(2 * X[:, 0]) * X[:, 1])

@@ -507,6 +507,7 @@ class Estimator(Parameters):
         ]
         if all(trial.recipe.solver for trial in trials):
             self.choice_.append({"recipe": "a constant answer", "networks": 0, "loss": learner.constant, "share": 0.0})
+        self.together_ = learner.loss
         self.hurried_ = learner.hurried and not learner.stopped.is_set()
 
     def summary(self) -> str:
@@ -526,6 +527,7 @@ class Estimator(Parameters):
             + (f"; columns {data.listed(c['columns'], NAMED)})" if "columns" in c else ")")
             for c in used
         )
+        parts += f", together {self.together_:.4g}" if len(used) > 1 else ""
         most = max(c["networks"] for c in self.choice_)
         rest = ", ".join(
             f"{c['recipe']} {c['loss']:.4g}"

@@ -64,6 +64,8 @@ class Regressor(RegressorMixin, Estimator):  # type: ignore[misc]  # noqa: D101 
         Of auto that of the largest share; all of them, with their shares, are `ensemble_.members`.
     choice_ : list of dict
         Of auto: each recipe that was tried, its networks, their mean loss on rows not learned from, and its share.
+    together_ : float
+        Of auto: the mean loss of all that answer together, on rows not learned from; of classes before the temperature.
     inputs_ : Inputs or None
         What was learned of the columns of X; None where rows enter as they are, as images do.
     loss_curve_, validation_curve_ : list of float
@@ -320,6 +322,8 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]  # noqa: D10
         Of auto that of the largest share; all of them, with their shares, are `ensemble_.members`.
     choice_ : list of dict
         Of auto: each recipe that was tried, its networks, their mean loss on rows not learned from, and its share.
+    together_ : float
+        Of auto: the mean loss of all that answer together, on rows not learned from; of classes before the temperature.
     inputs_ : Inputs or None
         What was learned of the columns of X; None where rows enter as they are, as images do.
     loss_curve_, validation_curve_ : list of float

@@ -109,6 +109,7 @@ def _describe(model: Regressor | Classifier) -> dict[str, Any]:
         "choice": getattr(model, "choice_", None),
         "seconds": getattr(model, "seconds_", 0.0),
         "hurried": getattr(model, "hurried_", False),
+        "together": getattr(model, "together_", None),
         "features": [str(name) for name in getattr(model, "feature_names_in_", [])],
         "history": {
             "loss": [float(e) for e in model.history_.loss],
@@ -304,6 +305,7 @@ def _restore_estimator(
     if described["choice"] is not None:
         model.choice_, model.seconds_ = list(described["choice"]), float(described["seconds"])
         model.hurried_ = bool(described.get("hurried", False))
+        model.together_ = float(described.get("together") or np.nan)
     model.loss_name_ = check_loss(described["loss"], network.activations[-1], network.sizes[-1])
     model.out_activation_ = network.activations[-1]
     past = described["history"]

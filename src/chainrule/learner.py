@@ -108,7 +108,8 @@ class Learner:
         self.in_vain: set[Recipe] = set()  # whose second try was no better
         self.warnings: list[str] = []  # what is to be said of what was learned
         self.unlearned: list[int] = []  # outputs, of several, that are worse than a constant
-        self.constant = np.inf  # the loss of a constant answer
+        self.constant = np.inf  # the loss of a constant answer;
+        self.loss = np.inf  # and of all together
         self.ahead: list[Recipe] = []  # costly ones that in a short training were better than those of mini-batches
         self.scout = Recipe("", (), "identity")
         self.rises: dict[Fold, Doubles] = {}  # of each column, how much it says to the scout
@@ -786,6 +787,7 @@ def learn(learner: Learner, parts: int | None, classes: Array | None, bent: bool
         trials.append(learner.constant_trial(choice.folds, trials[0].recipe.bend))
         trials[-1].settle(learner.loss_of)
         choice = choose_shares(trials, learner.loss_of, learner.problem.pool)
+    learner.loss = choice.loss
     learner.look_at_answers(choice, linear)
     learner.flatten([trial for trial in trials if trial.share])
     learner.look_for_idle(
