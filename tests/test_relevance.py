@@ -212,5 +212,6 @@ def test_columns_are_taken_one_by_one():
     assert taken_one_by_one(np.ones((200, 3)), [0, 1, 2], y, None) == []
     spoilt, weight = np.vstack([y, 100 * X[:, :2]]), np.repeat([1.0, 0.0], 200)
     assert taken_one_by_one(np.vstack([X, X]), groups, spoilt, weight)[:3] == taken
+    assert taken_one_by_one(X, groups, y, np.zeros(200)) == []
     y[::3, 0] = np.nan
     assert set(taken_one_by_one(X, groups, y, None)[:3]) == set(taken)

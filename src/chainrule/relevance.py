@@ -12,7 +12,7 @@ import math
 import numpy as np
 
 from chainrule.data import Array
-from chainrule.elementary import total
+from chainrule.elementary import logarithm, total
 from chainrule.generator import permutation
 from chainrule.network import Floats, Network
 from chainrule.recipes import SMALL, Problem
@@ -80,13 +80,15 @@ def taken_one_by_one(
     """
     some = slice(None, None, -(-len(rows) // ASKED))
     w = (np.ones(len(labels)) if weight is None else np.sqrt(weight))[some, None]
-    mean = np.nansum(w * w * labels[some], axis=0) / np.maximum((w * w * ~np.isnan(labels[some])).sum(axis=0), SMALL)
-    R = w * np.where(np.isnan(labels[some]), 0.0, labels[some] - mean)  # what is left to be explained
+    if not w.any():
+        return []
+    l = labels[some].astype(np.float64)
+    R = w * np.nan_to_num(l - Problem.mean(l, w * w))  # what is left to be explained
     X = rows[some].astype(np.float64) * w
     Q = [w[:, 0] / math.sqrt(float(total(w[:, 0] ** 2)))]  # orthonormal; the first takes the means off
     n, k = R.shape
     A, left = np.ascontiguousarray(X.T), total(X * X)
-    bar = 2 * (math.log(X.shape[1]) + k)  # of n k ln(Σ R² before / after)
+    bar = 2 * (float(logarithm(X.shape[1])) + k)  # of n k ln(Σ R² before / after)
     taken: list[int] = []
     products = Network([n, k + 1], output="identity", dtype="float64")
     while True:
@@ -97,7 +99,7 @@ def taken_one_by_one(
         gains[[*taken]] = 0
         best, squares = int(gains.argmax()), float(total(total(R * R)))
         rest = 1 - float(gains[best]) / max(squares, SMALL)
-        if len(taken) >= n // EACH or not n * k * -math.log(max(rest, SMALL)) > bar:
+        if len(taken) >= n // EACH or not n * k * -float(logarithm(max(rest, SMALL))) > bar:
             return list(dict.fromkeys(groups[i] for i in taken))
         q = X[:, best]
         for _ in range(2):  # once more, for what the first leaves by rounding
