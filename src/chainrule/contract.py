@@ -348,6 +348,7 @@ class Estimator(Parameters):
         self.history_ = History()
         self._seed_ = seed
 
+    @_by_its_own_name()
     def _train(
         self,
         rows: Array,
@@ -371,48 +372,47 @@ class Estimator(Parameters):
                 progress(history)
             return time.perf_counter() > ends
 
-        with _by_its_own_name():
-            history = train(
-                self.network_,
-                rows,
-                labels,
-                loss=self.loss_name_,
-                solver=solver,
-                batch_size=batch,
-                learning_rate=self._of("learning_rate_init"),
-                epochs=epochs,
-                momentum=self.momentum,
-                nesterov=self.nesterovs_momentum,
-                beta1=self.beta_1,
-                beta2=None if solver == "rmsprop" else self._of("beta_2"),
-                epsilon=self.epsilon,
-                l2=0.0 if solver == "bayesian"
-                else self._of("alpha") / (len(rows) if solver in FULL_BATCH else batch) / self._mean_weight,
-                delta=self.delta,
-                quantile=self._quantile,
-                label_smoothing=self._of("label_smoothing"),
-                weight_decay=self.weight_decay,
-                clip=self.clip,
-                max_norm=self.max_norm,
-                adversarial=self.adversarial,
-                dropout=self._of("dropout"),
-                augment=self._augmentation(),
-                monotone=self._input_signs(form),
-                embedding=self.inputs_.groups(form) if form.embedding and self.inputs_ is not None else None,
-                schedule=self._schedule(),
-                power_t=self.power_t,
-                sample_weight=weight,
-                shuffle=self.shuffle,
-                seed=self._seed_,
-                n_threads=1 if self.n_threads is None else self.n_threads,
-                validation=validation,
-                watch="validation" if watched else "loss",
-                patience=self.n_iter_no_change if stops and (watched or solver not in SECOND_ORDER) else None,
-                tol=self.tol,
-                max_fun=self.max_fun,
-                callback=look if self.verbose or self.time_limit is not None else None,
-                state=before.state if solver == getattr(self, "_learned_by", None) else None,
-            )  # fmt: skip
+        history = train(
+            self.network_,
+            rows,
+            labels,
+            loss=self.loss_name_,
+            solver=solver,
+            batch_size=batch,
+            learning_rate=self._of("learning_rate_init"),
+            epochs=epochs,
+            momentum=self.momentum,
+            nesterov=self.nesterovs_momentum,
+            beta1=self.beta_1,
+            beta2=None if solver == "rmsprop" else self._of("beta_2"),
+            epsilon=self.epsilon,
+            l2=0.0 if solver == "bayesian"
+            else self._of("alpha") / (len(rows) if solver in FULL_BATCH else batch) / self._mean_weight,
+            delta=self.delta,
+            quantile=self._quantile,
+            label_smoothing=self._of("label_smoothing"),
+            weight_decay=self.weight_decay,
+            clip=self.clip,
+            max_norm=self.max_norm,
+            adversarial=self.adversarial,
+            dropout=self._of("dropout"),
+            augment=self._augmentation(),
+            monotone=self._input_signs(form),
+            embedding=self.inputs_.groups(form) if form.embedding and self.inputs_ is not None else None,
+            schedule=self._schedule(),
+            power_t=self.power_t,
+            sample_weight=weight,
+            shuffle=self.shuffle,
+            seed=self._seed_,
+            n_threads=1 if self.n_threads is None else self.n_threads,
+            validation=validation,
+            watch="validation" if watched else "loss",
+            patience=self.n_iter_no_change if stops and (watched or solver not in SECOND_ORDER) else None,
+            tol=self.tol,
+            max_fun=self.max_fun,
+            callback=look if self.verbose or self.time_limit is not None else None,
+            state=before.state if solver == getattr(self, "_learned_by", None) else None,
+        )  # fmt: skip
         self._learned_by = solver
         history.loss = before.loss + history.loss
         history.validation = before.validation + history.validation

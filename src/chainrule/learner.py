@@ -95,10 +95,9 @@ class Learner:
         self.began = time.perf_counter()
         self.encoded: dict[tuple[Form, bool], Array] = {}
         self.bent = None if self.bends is None else self.bends.apply(self.labels.astype(np.float64))
-        self.known: dict[tuple[Recipe, int], Made] = {}  # trained already;
-        self.tried: dict[
-            tuple[Recipe, int], Made
-        ] = {}  # once, ahead of the time: whether again is seen when that comes
+        self.known: dict[tuple[Recipe, int], Made] = {}  # trained already
+        # Once, ahead of the time: whether again is seen when that comes.
+        self.tried: dict[tuple[Recipe, int], Made] = {}
         self.paces: dict[Recipe, Pace] = {}  # where time is limited; of a second try it is that of the first
         self.took: dict[Recipe, float] = {}  # seconds of one thread, a recipe's last network
         self.one_in = 1  # of the rows is learned from
@@ -355,12 +354,13 @@ class Learner:
         for recipe, _, _ in jobs:
             if not recipe.few:
                 self.rows(recipe, slice(0))  # before threads ask for it
-        new = [job for job in jobs if not {(job[0], job[2])} & {*self.known, *self.tried}]
+        held = {*self.known, *self.tried}
+        new = [job for job in jobs if (job[0], job[2]) not in held]
         self.set_paces(new, part)
         limited = math.isfinite(self.deadline)
         large = [job for job in new if job[0].hidden and not job[0].bayesian and job[0].batch_size >= SHARED]
-        alone = len(large) == len(new) or len(self.table) >= LONG  # else others take the other cores as long
-        long = [job for job in new if job[0].costly or (alone and job in large)]
+        longest = len(large) == len(new) or len(self.table) >= LONG  # else others take the other cores as long
+        long = [job for job in new if job[0].costly or (longest and job in large)]
         first = [] if ahead or limited else long[: len(long) % self.n_threads]
         trained: dict[Job, Made | None] = {}
         early = frozenset(ahead)
@@ -539,11 +539,11 @@ class Learner:
         if not less(least, bar, BEHIND):
             return [()]
         straight = [len(columns) == self.straight[fold] for columns in few]
-        rest = min((loss for loss, alone in zip(losses, straight, strict=True) if not alone), default=np.inf)
+        rest = min((loss for loss, line in zip(losses, straight, strict=True) if not line), default=np.inf)
         fewest = next(
             columns
-            for columns, loss, alone in zip(few, losses, straight, strict=True)
-            if not less(least, loss, BEHIND) and (not alone or less(loss, rest, BEHIND))
+            for columns, loss, line in zip(few, losses, straight, strict=True)
+            if not less(least, loss, BEHIND) and (not line or less(loss, rest, BEHIND))
         )
         clearly = less(least, bar, behind(self.judged_by(fold))) and len(fewest) != self.straight[fold]
         return [fewest] if clearly else [fewest, ()]
