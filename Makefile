@@ -69,7 +69,7 @@ clean:
 .venv-bench/installed: EXTRA := .[bench]
 .venv-accuracy/installed: EXTRA := .[accuracy]
 .venv-dev/installed: EXTRA := -e .[dev]
-.venv-demo/installed .venv-accuracy/installed .venv-bench/installed: $(wildcard src/chainrule/*)
+.venv-demo/installed .venv-accuracy/installed .venv-bench/installed: $(wildcard src/chainrule/*.py src/chainrule/*/*.py)
 
 .venv-%/installed: $(SOURCES)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "chainrule needs Python 3.11 or later; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 ...")'

@@ -38,15 +38,15 @@ def recipe(**fields):
     """Change the fields of the first of the large recipes; one may be given as a function of the recipe."""
 
     def make():
-        from chainrule import learner
+        from chainrule.auto import planning
 
-        made = learner.by_batches
+        made = planning.by_batches
 
         def changed(*arguments):
             first, *others = made(*arguments)
             return [replace(first, **{k: f(first) if callable(f) else f for k, f in fields.items()}), *others]
 
-        learner.by_batches = changed
+        planning.by_batches = changed
 
     return make
 
@@ -65,7 +65,7 @@ def constant(module: str, **values):
 
 def form(bins: int, waves: int, units: int):
     def make():
-        from chainrule import recipes
+        from chainrule.auto import recipes
         from chainrule.inputs import Form
 
         recipes.EMBEDDINGS = tuple(Form(bins, waves, u) for u in (units, max(units // 2, 1), max(units // 4, 1)))
@@ -75,7 +75,7 @@ def form(bins: int, waves: int, units: int):
 
 def adversarial(size: float):
     def make():
-        from chainrule import recipes
+        from chainrule.auto import recipes
 
         train = recipes.train
         recipes.train = lambda *a, **k: train(*a, **k | ({} if k["solver"] == "bayesian" else {"adversarial": size}))
@@ -85,15 +85,16 @@ def adversarial(size: float):
 
 def without(what: str):
     def make():
-        from chainrule import ensemble, estimators, learner, recipes, rows
+        from chainrule import ensemble, estimators, problem, rows
+        from chainrule.auto import learner, planning
 
         if what == "evidence":
-            learner.by_evidence = lambda *_: []
+            planning.by_evidence = lambda *_: []
         elif what == "bends":
             estimators.Bends.learn = classmethod(lambda *_: None)
         elif what == "gentle":
-            made = learner.by_batches
-            learner.by_batches = lambda *a: made(*a)[:-1]
+            made = planning.by_batches
+            planning.by_batches = lambda *a: made(*a)[:-1]
         elif what == "shares":
             learner.choose_shares = even(learner.choose_shares)
         elif what == "robust":
@@ -102,10 +103,10 @@ def without(what: str):
                 lambda cls, columns, table, scaling, weight=None: center(learn(columns, table, scaling, weight), table)
             )
         elif what == "logarithms":
-            recipes.Problem.pool = ensemble.Pool()
-            recipes.Problem.constant = lambda self, labels, weight: self.mean(labels, np.ones(labels.shape))[None]
-            loss = learner.mean_loss
-            learner.mean_loss = lambda problem, z, *of: loss(problem, np.log(np.maximum(z, SMALLEST)), *of)
+            problem.Problem.pool = ensemble.Pool()
+            problem.Problem.constant = lambda _, labels, weight: problem.mean_known(labels, np.ones(labels.shape))[None]
+            loss = problem.Problem.mean_loss
+            problem.Problem.mean_loss = lambda self, z, *of: loss(self, np.log(np.maximum(z, SMALLEST)), *of)
 
     return make
 
@@ -135,7 +136,7 @@ def center(inputs, table):
 
 REGRESSIONS = {
     BASE: lambda: None,
-    "no embedding: numbers as they are, and as bins": constant("recipes", EMBEDDED=0),
+    "no embedding: numbers as they are, and as bins": constant("auto.recipes", EMBEDDED=0),
     "no waves": form(32, 0, 8),
     "no bins": form(0, 16, 8),
     "16 units a column": form(32, 16, 16),
@@ -155,18 +156,18 @@ REGRESSIONS = {
     "two thirds of the epochs": recipe(epochs=lambda r: max(3, 2 * r.epochs // 3)),
     "twice the epochs": recipe(epochs=lambda r: 2 * r.epochs),
     "no networks by the evidence": without("evidence"),
-    "all widths by the evidence tried": constant("learner", LEADING=((5,), (10,), (20,), (8, 8))),
+    "all widths by the evidence tried": constant("auto.planning", LEADING=((5,), (10,), (20,), (8, 8))),
     "targets never bent": without("bends"),
     "inputs by mean and deviation": without("robust"),
     "equal shares": without("shares"),
-    "4 parts of the rows": constant("learner", PARTS=4),
+    "4 parts of the rows": constant("auto.task", PARTS=4),
 }
 CLASSES = {
     BASE: lambda: None,
-    "no embedding: numbers as they are, and as bins": constant("recipes", EMBEDDED=0),
+    "no embedding: numbers as they are, and as bins": constant("auto.recipes", EMBEDDED=0),
     "no waves": form(32, 0, 8),
     "no bins": form(0, 16, 8),
-    "as many epochs as of regressions": constant("recipes", OF_CLASSES=1.0),
+    "as many epochs as of regressions": constant("auto.recipes", OF_CLASSES=1.0),
     "half the epochs": recipe(epochs=lambda r: max(3, r.epochs // 2)),
     "weight decay 0.02": recipe(weight_decay=0.02),
     "weight decay 3": recipe(weight_decay=3.0),
@@ -175,21 +176,21 @@ CLASSES = {
     "adversarial 0.05": adversarial(0.05),
     "dropout 0.2": recipe(dropout=lambda r: (0.0, 0.0, *(0.2,) * len(r.hidden))),
     "no gentle networks": without("gentle"),
-    "none let go": constant("recipes", KNOWN=1 << 60),
-    "let go also with few rows": constant("recipes", KNOWN=0),
+    "none let go": constant("auto.recipes", KNOWN=1 << 60),
+    "let go also with few rows": constant("auto.recipes", KNOWN=0),
     "probabilities averaged": without("logarithms"),
     "equal shares": without("shares"),
 }
 COLUMNS = {
     BASE: lambda: None,
-    "all columns, always": constant("learner", MANY=1 << 60),
-    "none that least squares takes": constant("learner", taken_one_by_one=lambda *_: []),
-    "those worth 0.003 of what the best is, not 0.01": constant("relevance", LEAST=0.003),
-    "those worth 0.03": constant("relevance", LEAST=0.03),
-    "no bar by the middle": constant("relevance", ABOVE=0.0),
-    "a bar by twice the middle": constant("relevance", ABOVE=2.0),
-    "a tenth of the epochs to see what counts": constant("learner", SCOUT=0.1),
-    "half of the epochs": constant("learner", SCOUT=0.5),
+    "all columns, always": constant("auto.planning", MANY=1 << 60),
+    "none that least squares takes": constant("auto.relevance", taken_one_by_one=lambda *_: []),
+    "those worth 0.003 of what the best is, not 0.01": constant("auto.relevance", LEAST=0.003),
+    "those worth 0.03": constant("auto.relevance", LEAST=0.03),
+    "no bar by the middle": constant("auto.relevance", ABOVE=0.0),
+    "a bar by twice the middle": constant("auto.relevance", ABOVE=2.0),
+    "a tenth of the epochs to see what counts": constant("auto.planning", SCOUT=0.1),
+    "half of the epochs": constant("auto.planning", SCOUT=0.5),
 }
 PARTS = {"regressions": (REGRESSIONS, regressions), "classes": (CLASSES, classifications), "columns": (COLUMNS, wide)}
 

@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from chainrule.auto.recipes import CHECKS, by_batches
 from chainrule.data import Scale
 from chainrule.inputs import Inputs
-from chainrule.recipes import CHECKS, Problem, by_batches
+from chainrule.problem import Problem
 from chainrule.reference import within_columns
 from chainrule.schedules import Schedule
 from chainrule.tables import read_table

@@ -75,3 +75,23 @@ def mnist() -> Path:
     if not path.is_dir():
         pytest.skip("the MNIST files are not here: set CHAINRULE_DATA to a folder that holds mnist/")
     return path
+
+
+def smooth(n=150, seed=0):
+    """A function without noise, such as a simulation's."""
+    X = np.random.default_rng(seed).uniform(-1, 1, (n, 3))
+    return X, np.sin(2 * X[:, 0]) * X[:, 1] + X[:, 2] ** 2
+
+
+def stepped(n=400, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.integers(0, 20, (n, 2)).astype(float)
+    return X, (X[:, 0] > 3) * 2.0 + (X[:, 1] % 2) + 0.1 * rng.normal(size=n)
+
+
+def rmse(model, X, y):
+    return float(np.sqrt(np.mean((model.predict(X) - y) ** 2)))
+
+
+def recipes_used(model, least=0.5):
+    return [c["recipe"] for c in model.choice_ if c["share"] >= least]

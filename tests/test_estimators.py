@@ -24,7 +24,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import chainrule
 from chainrule import Classifier, Regressor, diagnosis
 from chainrule.parameters import DEFAULTS
-from chainrule.recipes import Problem
+from chainrule.problem import Problem
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 

@@ -9,11 +9,15 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 
 import chainrule
-from chainrule import Classifier, Network, Regressor, learner
+from chainrule import Classifier, Network, Regressor
+from chainrule.auto import planning, relevance, task
+from chainrule.auto.recipes import Recipe, by_batches
+from chainrule.auto.relevance import SHUFFLED, Relevance, how_few, rises_of, taken_one_by_one
+from chainrule.auto.trainer import Trainer
+from chainrule.auto.trials import Fold
 from chainrule.generator import permutation
 from chainrule.inputs import Form, Inputs
-from chainrule.recipes import Problem, by_batches
-from chainrule.relevance import SHUFFLED, how_few, largest, relevance, taken_one_by_one
+from chainrule.problem import Problem
 from chainrule.tables import read_table
 from chainrule.training import begin_embedding
 
@@ -59,26 +63,25 @@ def test_each_fold_has_columns_of_its_own(monkeypatch):
     """What is judged by rows set aside is not to have been chosen by them."""
     X, y = wide(200)
     held = []
-    fit_member = learner.Learner.fit_member
+    fit_member = Trainer.fit_member
 
     def noted(self, recipe, fold, number, threads=1):
         made = fit_member(self, recipe, fold, number, threads)
         if recipe.few:
-            held.append((fold, made.form.columns, self.rises[fold]))
+            held.append((fold, made.form.columns, self.relevance.largest(fold, len(made.form.columns))))
         return made
 
-    monkeypatch.setattr(learner.Learner, "fit_member", noted)
+    monkeypatch.setattr(Trainer, "fit_member", noted)
     asked = []
-    relevance = learner.relevance
     monkeypatch.setattr(
-        learner,
-        "relevance",
-        lambda net, rows, groups, l, *rest: asked.append(l) or relevance(net, rows, groups, l, *rest),
+        relevance,
+        "rises_of",
+        lambda net, rows, groups, l, *rest: asked.append(l) or rises_of(net, rows, groups, l, *rest),
     )
     folds = []
-    make_folds = learner.make_folds
-    monkeypatch.setattr(learner, "make_folds", lambda *given: folds.extend(make_folds(*given)) or folds)
-    monkeypatch.setattr(learner.Learner, "choose_columns", asking_for(12))
+    make_folds = task.make_folds
+    monkeypatch.setattr(task, "make_folds", lambda *given: folds.extend(make_folds(*given)) or folds)
+    monkeypatch.setattr(planning, "choose_columns", asking_for(12))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # after three epochs little has been learned
         model = Regressor(random_state=0, n_threads=1, max_iter=3).fit(X, y)
@@ -86,16 +89,16 @@ def test_each_fold_has_columns_of_its_own(monkeypatch):
     others = [{round(float(l), 6) for l in model._labels(y)[fold.aside, 0]} for fold in folds]
     assert all(any(not labels & own for own in others) for labels in seen)
     assert len({fold for fold, _, _ in held}) > 1
-    assert all(columns == largest(rises, len(columns)) for _, columns, rises in held)
+    assert all(columns == largest for _, columns, largest in held)
     assert len({columns for _, columns, _ in held}) > 1
 
 
 def asking_for(count):
-    choose = learner.Learner.choose_columns
+    choose = planning.choose_columns
 
-    def choose_columns(self, fold):
-        choose(self, fold)
-        return [largest(self.rises[fold], count)]
+    def choose_columns(trainer, fold):
+        choose(trainer, fold)
+        return [trainer.relevance.largest(fold, count)]
 
     return choose_columns
 
@@ -141,7 +144,7 @@ def test_relevance_is_what_a_shuffled_column_costs(units, rng):
         begin_embedding(net, groups)
     l = net.predict(E) + 0.0
     net.layers[0].weights[:, np.array(groups) == 2] = 0  # the third column says nothing
-    rises = relevance(net, E, groups, l, PROBLEM, seed=3)
+    rises = rises_of(net, E, groups, l, PROBLEM, seed=3)
     assert rises.shape == (4,)
     assert rises[2] == 0
     assert (rises[[0, 1, 3]] > 0.001).all()
@@ -152,12 +155,18 @@ def test_relevance_is_what_a_shuffled_column_costs(units, rng):
     assert rises[1] == pytest.approx(costs[0] - costs[1], rel=1e-4)
 
 
+def test_those_that_say_most():
+    said, fold = Relevance(), Fold(np.arange(2), np.arange(1))
+    said.rises[fold] = np.array([0.1, 0.1, 5.0, 1.0, 3.0])
+    assert said.largest(fold, 3) == (2, 3, 4)
+    assert said.given(Recipe("adamw", (5,), "tanh", few=2), fold).form.columns == (2, 4)
+
+
 def test_how_few():
     clear = np.array([5.0, 3.0, 1.0] + [0.001] * 20)
     assert how_few(clear, 3) == ([3], 0)
     assert how_few(clear, 2) == ([2, 3], 2)
     assert how_few(clear, 20) == how_few(clear, 0) == ([3], 0)
-    assert largest(clear[::-1], 3) == (20, 21, 22)
     # Much that says a little: a hundredth of the most, or three times the middle.
     assert how_few(np.array([1.0] * 2 + [0.04] * 4 + [0.011] * 6 + [0.005] * 12), 0)[0] == [6, 12]
     assert how_few(np.ones(20), 0)[0] == []

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Self
 
@@ -22,27 +22,28 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from chainrule import data, images
-from chainrule.data import Array
+from chainrule.auto.learner import Learner
+from chainrule.auto.pace import Clock
+from chainrule.auto.recipes import names_apart
+from chainrule.auto.task import Task
+from chainrule.auto.trainer import Trainer
+from chainrule.auto.trials import Trial
+from chainrule.data import Array, Floats
 from chainrule.diagnosis import Remedies, complaints
 from chainrule.ensemble import Ensemble, Member
+from chainrule.evidence import spread_biases
 from chainrule.functions import LOSSES, objective
 from chainrule.images import Augmentation
 from chainrule.inputs import PLAIN, Form, Inputs
-from chainrule.learner import Learner, learn
-from chainrule.network import Floats, Network
-from chainrule.optimizers import FULL_BATCH, LEAST_SQUARES, SECOND_ORDER, check_dropout
-from chainrule.parameters import AUTO, DEFAULTS, Parameters
-from chainrule.recipes import Problem, names_apart, spread_biases
+from chainrule.network import Network
+from chainrule.optimizers import FULL_BATCH, LEAST_SQUARES, SECOND_ORDER
+from chainrule.parameters import AUTO, Parameters
+from chainrule.problem import Problem
 from chainrule.rows import FLOATING, Rows, checked
 from chainrule.tables import is_missing
 from chainrule.targets import Bends
 from chainrule.training import History, Progress, train
-from chainrule.trials import Trial
 
-OF_A_RECIPE = {  # what a recipe of solver="auto" calls them
-    "hidden_layer_sizes": "hidden", "learning_rate": "schedule", "learning_rate_init": "learning_rate", "max_iter": "epochs",
-    "beta_2": "beta2",
-}  # fmt: skip
 NOT_OF_AUTO = (  # scikit-learn's parameters that say nothing of how auto trains
     "power_t", "shuffle", "tol", "momentum", "nesterovs_momentum", "early_stopping", "validation_fraction", "beta_1",
     "epsilon", "n_iter_no_change", "max_fun",
@@ -326,10 +327,18 @@ class Estimator(Parameters):
 
     def _problem(self, labels: Floats) -> Problem:
         return Problem(
-            self.loss_name_, self.out_activation_, labels.shape[1], {"delta": self.delta, "quantile": self._quantile},
-            self.engine, self.dtype, self.clip, self.max_norm, self._mean_weight, self.monotonic_cst is not None,
-            self.adversarial,
-        )  # fmt: skip
+            self.loss_name_,
+            self.out_activation_,
+            labels.shape[1],
+            constants={"delta": self.delta, "quantile": self._quantile},
+            engine=self.engine,
+            dtype=self.dtype,
+            clip=self.clip,
+            max_norm=self.max_norm,
+            mean_weight=self._mean_weight,
+            monotone=self.monotonic_cst is not None,
+            adversarial=self.adversarial,
+        )
 
     def _start(self, labels: Floats, inputs: int) -> None:
         seed, outputs = self._seed(), self._check_objective(labels)
@@ -449,34 +458,36 @@ class Estimator(Parameters):
             )
         self._seed_, self._learned_by = self._seed(), ""
         self._check_objective(labels)
-        problem = self._problem(labels)
-        settled = [name for name in (*DEFAULTS, "weight_decay", "augment") if self._given(name)]
-        fixed = {OF_A_RECIPE.get(name, name): getattr(self, name) for name in settled}
+        settled, fixed = self._settled()
         if self.augment != AUTO and self.rows_.shape is not None:
             fixed["augment"] = self._augmentation()
-        if "alpha" in fixed:  # the user's penalty takes the place of the recipes' own
-            fixed.setdefault("weight_decay", 0.0)
-        if "hidden" in fixed:
-            fixed["hidden"] = tuple(self._hidden())
-        if "activation" in fixed and not isinstance(self.activation, str):
-            fixed["activation"] = tuple(map(str, self._activations(len(self._hidden()))))
-        if isinstance(fixed.get("dropout"), Sequence | np.ndarray):
-            fixed["dropout"] = check_dropout(fixed["dropout"], len(self._hidden()) + 1)
-        learner = Learner(
-            problem, self.inputs_, table, labels, weight, self._seed_, self._threads, fixed, self.rows_.shape,
-            self._bends(labels, weight), self._signs(), validation,
-            np.inf if self.time_limit is None else started + self.time_limit, say if self.verbose else None,
-            Remedies(settled, [name for name in ("bounds", "monotonic_cst") if getattr(self, name, None) is not None]),
-        )  # fmt: skip
-        parts = None if self.ensemble == AUTO else int(self.ensemble)
-        learner.take_fewer(self._strata(labels))
+        task = Task(
+            self._problem(labels),
+            self.inputs_,
+            table,
+            labels,
+            weight,
+            seed=self._seed_,
+            fixed=fixed,
+            images=self.rows_.shape,
+            bends=self._bends(labels, weight),
+            monotone=self._signs(),
+            validation=validation,
+        )
+        clock = Clock(np.inf if self.time_limit is None else started + self.time_limit)
+        trainer = Trainer(task, self._threads, clock, say if self.verbose else None)
+        trainer.take_fewer(self._strata(labels))
+        task = trainer.task
         if self.inputs_ is not None and self.monotonic_cst is None:
-            self.inputs_.find_codes(learner.table, learner.labels)
-        trials, pool = learn(learner, parts, self._strata(learner.labels), self._bent)
+            self.inputs_.find_codes(task.table, task.labels)
+        stated = [name for name in ("bounds", "monotonic_cst") if getattr(self, name, None) is not None]
+        learner = Learner(trainer, Remedies(settled, stated))
+        parts = None if self.ensemble == AUTO else int(self.ensemble)
+        trials, pool = learner.learn(parts, self._strata(task.labels), self._bent)
         for message in learner.warnings:
             warnings.warn(message, ConvergenceWarning, stacklevel=3)
         used = sorted((trial for trial in trials if trial.share > 0), key=lambda trial: -trial.share)
-        self.bends_ = learner.bends if used[0].recipe.bend else None
+        self.bends_ = task.bends if used[0].recipe.bend else None
         self.ensemble_ = Ensemble(
             self.inputs_,
             [Member(made.network, made.form, t.share / len(t.made)) for t in used for made in t.made],
@@ -484,7 +495,7 @@ class Estimator(Parameters):
             pool,
         )
         self.network_, self.history_ = used[0].made[0].network, used[0].made[0].history
-        if learner.stopped.is_set():
+        if clock.stopped.is_set():
             self.history_.ending = "interrupted"
             warnings.warn(
                 "training was interrupted; the networks that were trained by then answer", UserWarning, stacklevel=3
@@ -494,21 +505,19 @@ class Estimator(Parameters):
         self._describe_trials(trials, learner)
 
     def _describe_trials(self, trials: list[Trial], learner: Learner) -> None:
+        task, clock, relevance = learner.task, learner.trainer.clock, learner.trainer.relevance
         recipes, best = [trial.recipe for trial in trials], max(trials, key=lambda trial: trial.share)
-        names = [
-            f"{name}{learner.pace(recipe).of(recipe.epochs, learner.one_in)}"
-            for name, recipe in zip(names_apart(recipes), recipes, strict=True)
-        ]
+        names = [f"{name}{clock.said(recipe)}" for name, recipe in zip(names_apart(recipes), recipes, strict=True)]
         self.choice_: list[dict[str, Any]] = [
             {"recipe": name, "networks": len(t.networks), "loss": t.loss, "share": t.share}
-            | ({"columns": learner.say_most(t.recipe)} if t.recipe.few else {})
-            | ({"first": learner.loss_of(t.folds, both)} if (both := best.answers_for(t.folds)) else {})
+            | ({"columns": relevance.named(task.inputs, t.recipe.few)} if t.recipe.few and task.inputs else {})
+            | ({"first": task.loss_of(t.folds, both)} if (both := best.answers_for(t.folds)) else {})
             for name, t in zip(names, trials, strict=True)
         ]
         if all(trial.recipe.solver for trial in trials):
             self.choice_.append({"recipe": "a constant answer", "networks": 0, "loss": learner.constant, "share": 0.0})
         self.together_ = learner.loss
-        self.hurried_ = learner.hurried and not learner.stopped.is_set()
+        self.hurried_ = clock.hurried and not clock.stopped.is_set()
 
     def summary(self) -> str:
         """Return in a line what `fit` chose and why: mean losses of each way on rows not learned from.

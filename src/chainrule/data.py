@@ -20,6 +20,7 @@ Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.intp]
 SPLIT = 1 << 40  # the random stream of splitting: far from those of any epoch
 Floats = npt.NDArray[np.floating]
+Doubles = npt.NDArray[np.float64]
 
 NORMAL = 1.349  # the quartiles of a normal distribution lie that many deviations apart
 

@@ -1,7 +1,7 @@
 """What is to be said against networks that have been trained.
 
 One that a named solver has trained is judged by the rows that it learned from, is kept, and what is wrong is said.
-solver="auto" judges by other rows, and tries otherwise (learner.py); what is said is of what was still learned in vain.
+solver="auto" judges by other rows, and tries otherwise (auto/); what is said is of what was still learned in vain.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from chainrule.data import Array, Indices, alone, listed
-from chainrule.network import Floats, Network
-from chainrule.recipes import SMALL, Problem
-from chainrule.trials import GAIN, Doubles, mean_loss
+from chainrule.data import Array, Doubles, Floats, Indices, alone, listed
+from chainrule.network import Network
+from chainrule.problem import SMALL, Problem
 
 LOOKED_AT, FORWARD = 10_000, 300  # rows of which losses are taken, and hidden values
 CLEARLY = 0.01  # of a constant answer's loss: what learning is to gain, and what a linear model may be better by
 COLUMNS = 300  # a table of more is not compared with a linear model: it would take long
+GAIN = 1e-3  # of a loss: what is to lower it by less counts for nothing
 IDLE = 0.5  # of the units of a layer
 STILL = 1e-4  # of an output's range that counts as none
 BARELY = 10  # rows by which a column of several is not judged, nor whether anything was learned
@@ -36,15 +36,15 @@ def complaints(network: Network, problem: Problem, rows: Array, labels: Floats, 
     weight = None if weight is None else weight[some]
     found = []
     constant = np.repeat(problem.constant(labels, weight), len(rows), axis=0)
-    bar = mean_loss(problem, constant, labels, weight)
-    own = mean_loss(problem, problem.pool.ask(network, rows), labels, weight)
+    bar = problem.mean_loss(constant, labels, weight)
+    own = problem.mean_loss(problem.pool.ask(network, rows), labels, weight)
     if not own < bar - CLEARLY * abs(bar) and abs(bar) > SMALL:
         found.append(
             f"the network learned nothing: on its own rows the mean loss is {own:.4g}, that of a constant answer {bar:.4g}"
         )
     elif (linear := _linear(rows, labels, weight)) is not None:
         if problem.squares and problem.output == "identity":
-            least = mean_loss(problem, linear, labels, weight)
+            least = problem.mean_loss(linear, labels, weight)
             if own > least + CLEARLY * abs(bar):
                 found.append(
                     f"the network is worse than a linear model: on its own rows the mean loss is {own:.4g}, a linear "

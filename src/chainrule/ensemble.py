@@ -1,19 +1,16 @@
-"""Several networks that answer together: what an estimator keeps of a fit. How it comes about: learner.py."""
+"""Several networks that answer together: what an estimator keeps of a fit. How it comes about: auto/learner.py."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import numpy.typing as npt
 
-from chainrule.data import Array
+from chainrule.data import Array, Doubles, Floats
 from chainrule.elementary import exponential
 from chainrule.inputs import PLAIN, Form, Inputs
-from chainrule.network import Floats, Network
+from chainrule.network import Network
 from chainrule.targets import Bends
-
-Doubles = npt.NDArray[np.float64]
 
 AT_ONCE = 1 << 16  # rows
 

@@ -16,10 +16,9 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 
 from chainrule import data
 from chainrule.contract import Estimator
-from chainrule.data import Array, Scale
+from chainrule.data import Array, Floats, Scale
 from chainrule.elementary import exponential, logarithm
 from chainrule.functions import ALIASES, LOSS_ALIASES, LOSSES, OUTPUTS, SMOOTHED, check_labels, choose
-from chainrule.network import Floats
 from chainrule.parameters import AUTO, Parameters
 from chainrule.tables import is_missing
 from chainrule.targets import BENDS, Bends

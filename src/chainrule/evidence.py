@@ -15,12 +15,11 @@ from types import ModuleType
 import numpy as np
 import numpy.typing as npt
 
+from chainrule.data import Doubles, Floats, Indices
 from chainrule.elementary import logarithm, total
 from chainrule.functions import Objective
-from chainrule.network import Floats
-
-Array = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.intp]
+from chainrule.generator import uniform
+from chainrule.network import Network
 
 RAISE, LOWER = 4.0, 5.0  # the damping is multiplied or divided by these after a step that failed or succeeded
 LEAST, MOST = 1e-12, 1e10  # of the damping; beyond it no step helps
@@ -30,6 +29,7 @@ FIRST_PRECISION, FIRST_NOISE = 0.1, 10.0  # α and β before the data have spoke
 DEAF = 3  # steps with these: at the start all inputs seem irrelevant, and what is given up then never comes back
 WEAKEST, STRONGEST = 1e-6, 1e8  # of the precisions α
 QUIET = 5  # the steps that must have changed little before the end
+BIASES = 1 << 20  # the random stream of first biases: far from those of layers
 LITTLE = 1e-5  # of the evidence, a row; of the sum of squares, of itself
 
 
@@ -52,8 +52,14 @@ class Evidence:
 
     log: float
     effective: float
-    precision: Array
-    noise: Array
+    precision: Doubles
+    noise: Doubles
+
+
+def spread_biases(network: Network, seed: int) -> None:
+    """Let the units bend at different places: second-order steps find their way from there more often."""
+    for k, layer in enumerate(network.layers[:-1]):
+        layer.bias[:] = 2 * uniform(seed, BIASES + k, len(layer.bias)) - 1
 
 
 def check_least_squares(solver: str, aim: Objective) -> None:
@@ -101,10 +107,10 @@ class LeastSquares:
     sizes: Sequence[int]
     activations: Sequence[str]
     rows: npt.NDArray[np.generic]
-    labels: Array
-    weight: Array | None
+    labels: Doubles
+    weight: Doubles | None
     n_threads: int
-    decay: Array
+    decay: Doubles
     of: Indices | None = None
     damping: float = 1e-2
     evidence: Evidence | None = None
@@ -113,7 +119,7 @@ class LeastSquares:
         self.missing = np.isnan(self.labels)
         self.count = None if self.of is None else np.bincount(self.of)  # of each group's parameters
 
-    def minimise(self, iterations: int, iterated: Callable[[Array], bool]) -> bool:
+    def minimise(self, iterations: int, iterated: Callable[[Doubles], bool]) -> bool:
         """Take steps; after each, `iterated` is told the mean of e² of each output, and ends it by True.
 
         Returns True where it came to rest: F or the evidence has stopped moving, or no step lowers F any more.
@@ -142,19 +148,19 @@ class LeastSquares:
                 return True
         return False
 
-    def _height(self, squares: Array, decay: Array, beta: Array) -> float:
+    def _height(self, squares: Doubles, decay: Doubles, beta: Doubles) -> float:
         """F (86) of the sums of squares, and of the parameters as they are."""
         return float(0.5 * (total(beta * squares) + total(decay * self.parameters**2)))
 
-    def _answers(self, parameters: Floats) -> Array:
+    def _answers(self, parameters: Floats) -> Doubles:
         z = self.engine.predict(parameters, self.sizes, self.activations, self.rows, self.n_threads)
         return np.asarray(z, dtype=np.float64)
 
-    def _squares(self) -> Array:
+    def _squares(self) -> Doubles:
         squares = np.where(self.missing, 0.0, self._answers(self.parameters) - self.labels) ** 2
         return total(squares if self.weight is None else squares * self.weight[:, None])
 
-    def _curvature(self, here: Floats, step: Array, z: Array, beta: Array) -> Array:
+    def _curvature(self, here: Floats, step: Doubles, z: Doubles, beta: Doubles) -> Doubles:
         """½ JᵀB ∂²z/∂t² (102) along a step from where the outputs are z: the gradient of a loss whose e it is."""
         before, after = (self._answers(here + t * step) for t in (-STRIDE, STRIDE))
         curve = beta * (before - 2 * z + after) / (2 * STRIDE**2)  # (101)
@@ -165,7 +171,7 @@ class LeastSquares:
         )
         return np.asarray(len(z) * gradient)
 
-    def _step(self, matrix: Array, squares: Array, decay: Array, beta: Array) -> Array | None:
+    def _step(self, matrix: Doubles, squares: Doubles, decay: Doubles, beta: Doubles) -> Doubles | None:
         """One step (88, 103) that lowers F, with more damping where it must: the sums of squares after it, or None."""
         here, before = self.parameters.copy(), self._height(squares, decay, beta)
         z = self._answers(here)
@@ -187,7 +193,9 @@ class LeastSquares:
         self.parameters[:] = here
         return None
 
-    def _listen(self, matrix: Array, squares: Array, alpha: Array, beta: Array, n: Indices) -> tuple[Array, Array]:
+    def _listen(
+        self, matrix: Doubles, squares: Doubles, alpha: Doubles, beta: Doubles, n: Indices
+    ) -> tuple[Doubles, Doubles]:
         """Return α and β as the evidence has them, and keep that; as they are where the matrix is not positive."""
         assert self.of is not None
         assert self.count is not None

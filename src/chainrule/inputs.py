@@ -14,12 +14,9 @@ from functools import partial
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
-from chainrule.data import NORMAL, Array, DataError, Floats, Indices, Scale
+from chainrule.data import NORMAL, Array, DataError, Doubles, Floats, Indices, Scale
 from chainrule.elementary import cosine, logarithm, total
-
-Doubles = npt.NDArray[np.float64]
 
 KINDS = ("number", "boolean", "date", "category")
 OUTLYING = 20.0  # deviations beyond which a value is an outlier; of a column that has some,

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule import data, engines, reference
+from chainrule.data import Floats
 from chainrule.functions import ACTIVATIONS, ALIASES, LOSSES, OUTPUTS, check_labels, choose, objective
 from chainrule.generator import uniform
 
-Floats = npt.NDArray[np.floating]
 GLOROT = ("sigmoid", "tanh", "identity", "exp", "softmax")  # initial values after Glorot (60); the others after He (61)
 LETTERS = {"V": (0, "weights"), "v": (0, "bias"), "U": (1, "weights"), "u": (1, "bias")}
 

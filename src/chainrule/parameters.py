@@ -23,6 +23,10 @@ DEFAULTS: dict[str, Any] = {  # scikit-learn's, which hold where a solver is nam
     "hidden_layer_sizes": (100,), "activation": "relu", "alpha": 0.0001, "batch_size": 200, "learning_rate": "constant",
     "learning_rate_init": 0.001, "max_iter": 200, "beta_2": 0.999, "label_smoothing": 0.0, "dropout": 0.0,
 }  # fmt: skip
+OF_A_RECIPE = {  # what a recipe of solver="auto" calls them
+    "hidden_layer_sizes": "hidden", "learning_rate": "schedule", "learning_rate_init": "learning_rate", "max_iter": "epochs",
+    "beta_2": "beta2",
+}  # fmt: skip
 
 
 @dataclass(eq=False, repr=False)
@@ -208,6 +212,20 @@ class Parameters(BaseEstimator):  # type: ignore[misc]
         if told.isdigit() and int(told):
             return int(told)
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    def _settled(self) -> tuple[list[str], dict[str, Any]]:
+        """Return what the user has settled of auto's recipes: by its own names, and as a recipe has it."""
+        settled = [name for name in (*DEFAULTS, "weight_decay", "augment") if self._given(name)]
+        fixed = {OF_A_RECIPE.get(name, name): getattr(self, name) for name in settled}
+        if "alpha" in fixed:  # the user's penalty takes the place of the recipes' own
+            fixed.setdefault("weight_decay", 0.0)
+        if "hidden" in fixed:
+            fixed["hidden"] = tuple(self._hidden())
+        if "activation" in fixed and not isinstance(self.activation, str):
+            fixed["activation"] = tuple(map(str, self._activations(len(self._hidden()))))
+        if isinstance(fixed.get("dropout"), Sequence | np.ndarray):
+            fixed["dropout"] = check_dropout(fixed["dropout"], len(self._hidden()) + 1)
+        return settled, fixed
 
     def check_parameters(self) -> None:
         """Refuse parameters of a wrong kind or out of range, by their own names."""

@@ -17,12 +17,9 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from chainrule.data import Array, DataError, as_numbers, check_unmasked
+from chainrule.data import Array, DataError, Doubles, as_numbers, check_unmasked
 from chainrule.inputs import Column
-
-Doubles = npt.NDArray[np.float64]
 
 KNOWN = "fiubOUSTMm"  # kinds of arrays
 MISSING = frozenset(

@@ -7,12 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
-from chainrule.data import NORMAL
+from chainrule.data import NORMAL, Doubles
 from chainrule.elementary import exponential, logarithm
-
-Doubles = npt.NDArray[np.float64]
 
 BENDS = ("log", "asinh")
 HEAVY = 6.0  # deviations from the median, as the quartiles have them, that a normal distribution does not reach

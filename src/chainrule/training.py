@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule import data, engines, reference
+from chainrule.data import Floats
 from chainrule.evidence import Evidence, LeastSquares, check_least_squares, group_parameters
 from chainrule.functions import RISING, Objective, choose, objective
 from chainrule.images import Augmentation, check_augment
-from chainrule.network import GLOROT, Floats, Network
+from chainrule.network import GLOROT, Network
 from chainrule.optimizers import LEAST_SQUARES, RATE, RATES, State, settings
 from chainrule.reference import within_columns
 from chainrule.schedules import SCHEDULES, Schedule, check_schedule

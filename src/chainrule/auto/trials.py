@@ -9,23 +9,21 @@ from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from chainrule.data import Array, Indices
-from chainrule.elementary import exponential, logarithm
+from chainrule.auto.recipes import Recipe
+from chainrule.data import Array, Doubles, Floats, Indices
+from chainrule.diagnosis import GAIN
+from chainrule.elementary import exponential
 from chainrule.ensemble import Pool
-from chainrule.functions import Objective
 from chainrule.generator import permutation
 from chainrule.inputs import PLAIN, Form
-from chainrule.network import Floats, Network
-from chainrule.recipes import SMALL, Problem, Recipe
+from chainrule.network import Network
 from chainrule.training import History
-
-Doubles = npt.NDArray[np.float64]
 
 FOLDS = 1 << 41  # the random stream of folds: far from those of epochs and of splitting
 ROUNDS = 20  # of choosing shares: each is a multiple of 1 / 20
-GAIN = 1e-3  # by which a recipe's share must lower the loss, of itself
+# A recipe whose loss for the m rows of the first fold is above the least by over 0.1 + 2/√m of that is not tried on others.
+BEHIND, NOISE = 0.1, 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,16 +140,6 @@ class Trial:
             at.clear()
 
 
-def mean_loss(problem: Problem, answers: Doubles, labels: Floats, weight: Doubles | None) -> float:
-    """Mean loss of answers (n, k) as the problem's pool takes them."""
-    q = logarithm(np.maximum(answers, SMALL)) if problem.loss == "poisson" else answers
-    constants = {"huber": "delta", "quantile": "quantile"}
-    name = constants.get(problem.loss)
-    aim = Objective(problem.loss, (problem.constants[name],) * answers.shape[1] if name else ())
-    each = aim.value(q, answers, labels.astype(np.float64))  # of the losses that are pooled by q, q alone counts
-    return float(np.cumsum(each if weight is None else each * weight)[-1]) / len(each)
-
-
 class Choice(NamedTuple):
     """What all together answer for the rows set aside of some folds, how their answers become one, and the mean loss."""
 
@@ -198,3 +186,13 @@ def choose_shares(trials: list[Trial], loss_of: Judge, pool: Pool) -> Choice:
     # A row is judged by the few networks that never saw it; all together are in less need of it.
     warm = Pool(pool.output, math.sqrt(float(warmth[int(np.argmin(losses))])))
     return Choice(lowest, warm, folds, mixed)
+
+
+def less(loss: float, than: float, margin: float) -> bool:
+    """Return whether a loss is less than another by more than a share of itself."""
+    return than - loss > margin * abs(loss)
+
+
+def behind(rows: int) -> float:
+    """Return the share of a loss by which another is clearly larger, judged by so many rows."""
+    return BEHIND + NOISE / math.sqrt(max(rows, 1))

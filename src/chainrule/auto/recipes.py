@@ -14,20 +14,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from chainrule.elementary import exponential, logarithm
-from chainrule.ensemble import Pool
+from chainrule.data import Floats
+from chainrule.evidence import spread_biases
 from chainrule.functions import LOSSES, SMOOTHED
-from chainrule.generator import uniform
 from chainrule.images import Augmentation
 from chainrule.inputs import PLAIN, Form, Inputs
-from chainrule.network import Floats, Network
+from chainrule.network import Network
+from chainrule.problem import Problem
 from chainrule.training import Callback, History, train
 
 Rows = npt.NDArray[np.generic]
 Examples = tuple[Rows, Floats]
 
-SMALL = 1e-12  # stands for 0 where it would be divided by, or its logarithm taken
-BIASES = 1 << 20  # the random stream of a bayesian network's first biases: far from those of its layers
 BINS, WAVES = 32, 16  # of a number that is given as shares of bins, or as waves, too
 EMBEDDED, BINNED = 600_000, 200_000  # weights that an embedding may have, those that stay 0 included; a layer of bins
 ENCODED = 600_000_000  # numbers that a table may become
@@ -100,119 +98,28 @@ class Recipe:
         of = f" of {self.bend} y" if self.bend else ""
         return f"{what}{on}{of} by {self.solver}"
 
-
-def names_apart(recipes: list[Recipe]) -> list[str]:
-    """Return the recipes' names; those of one name say what sets them apart."""
-    names = []
-    for recipe in recipes:
-        alike = [other for other in recipes if str(other) == str(recipe)]
-        apart = [name for name in APART if len({getattr(other, name) for other in alike}) > 1][:1]
-        names.append(f"{recipe}" + "".join(f" ({name.replace('_', ' ')} {getattr(recipe, name):g})" for name in apart))
-    return names
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is to be learned, as far as a recipe must know it."""
-
-    loss: str
-    output: str
-    labels: int  # of a row
-    constants: dict[str, Any]  # delta, quantile
-    engine: str | None = None
-    dtype: str = "float32"
-    clip: float | None = None
-    max_norm: float | None = None
-    mean_weight: float = 1.0  # of the rows: the penalty is shared by weight
-    monotone: bool = False
-    adversarial: float = 0.0
-
-    @property
-    def pool(self) -> Pool:
-        """How the answers of its networks become one."""
-        return Pool(self.output if self.loss in SMOOTHED else "")
-
-    @property
-    def squares(self) -> bool:
-        """Whether it is least squares, which the bayesian solver needs."""
-        alone = self.clip is None and self.max_norm is None and not self.monotone and not self.adversarial
-        return self.loss == "half_squared_error" and self.output != "softmax" and alone
-
-    def network(self, recipe: Recipe, inputs: int, columns: int, seed: int) -> Network:
-        """Return a network as a recipe begins with it, of so many inputs that come from so many columns."""
-        hidden, activation = recipe.hidden, recipe.activation
-        if recipe.form.embedding:
+    def network(self, problem: Problem, inputs: int, columns: int, seed: int) -> Network:
+        """Return a network as it begins, of so many inputs that come from so many columns."""
+        hidden, activation = self.hidden, self.activation
+        if self.form.embedding:
             each = (activation,) * len(hidden) if isinstance(activation, str) else activation
-            hidden, activation = (recipe.form.embedding * columns, *hidden), ("identity", *each)
+            hidden, activation = (self.form.embedding * columns, *hidden), ("identity", *each)
         network = Network(
-            [inputs, *hidden, self.labels * LOSSES[self.loss].per_label],
+            [inputs, *hidden, problem.labels * LOSSES[problem.loss].per_label],
             activation=activation,
-            output=self.output,
+            output=problem.output,
             seed=seed,
-            dtype="float64" if recipe.bayesian else self.dtype,
-            engine=self.engine,
+            dtype="float64" if self.bayesian else problem.dtype,
+            engine=problem.engine,
         )
-        if recipe.bayesian:
+        if self.bayesian:
             spread_biases(network, seed)
         return network
 
-    def flat(self, z: npt.NDArray[np.float64], inputs: int) -> Network:
-        """Return a network whose outputs are z (k,), as a pool takes them, whatever enters."""
-        network = Network([inputs, z.size], output=self.output, dtype=self.dtype, engine=self.engine)
-        network.parameters = np.zeros(len(network.parameters))
-        self.flatten(network, z, list(range(z.size)))
-        return network
-
-    def flatten(self, network: Network, z: npt.NDArray[np.float64], outputs: list[int]) -> None:
-        """Let some outputs of a network be those of z (k,), as a pool takes them, whatever enters."""
-        if not self.pool.output:
-            z = self.before_output(np.clip(z, SMALL, 1 - SMALL) if self.output == "sigmoid" else z)
-        network.layers[-1].weights[outputs] = 0
-        network.layers[-1].bias[outputs] = z[outputs]
-
-    def begin(self, network: Network, labels: Floats) -> None:
-        """Let a network begin with the mean of the labels as its answer: what is rare is then rare from the first step on."""
-        if self.output in ("sigmoid", "softmax", "exp") and self.loss != "gaussian":
-            low, high = 1e-4, np.inf if self.output == "exp" else 1 - 1e-4
-            mean = np.clip(self.mean(labels.astype(np.float64), np.ones(labels.shape)), low, high)
-            network.layers[-1].bias[:] = self.before_output(mean)
-
-    def before_output(self, z: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Return q, of which the output makes z."""
-        if self.output == "identity":
-            return z
-        if self.output == "softplus":  # log(eᶻ − 1)
-            z = np.maximum(z, SMALL)
-            return z + logarithm(1 - exponential(-z))
-        return logarithm(np.maximum(z, SMALL)) - (logarithm(1 - z) if self.output == "sigmoid" else 0)
-
-    def constant(self, labels: Floats, weight: npt.NDArray[Any] | None) -> npt.NDArray[np.float64]:
-        """Return the answer, as a pool takes it, that is best where the inputs say nothing, (1, k)."""
-        l = labels.astype(np.float64)
-        if self.loss in ("huber", "quantile"):
-            share = self.constants["quantile"] if self.loss == "quantile" else 0.5
-            return np.array([[quantile(column, share, weight) for column in l.T]])
-        w = np.broadcast_to(np.ones(1) if weight is None else weight[:, None], l.shape)
-        mean = self.mean(l, w)
-        if self.pool.output:
-            # What has not been seen may well be there (Krichevsky and Trofimov 1981).
-            known = (w * ~np.isnan(l)).sum(axis=0)
-            classes = 2 if self.output == "sigmoid" else self.labels
-            return self.before_output((known * mean + 0.5) / (known + 0.5 * classes))[None]
-        if self.loss != "gaussian":
-            return np.asarray(mean[None])
-        return np.hstack([mean, logarithm(np.maximum(self.mean((l - mean) ** 2, w), SMALL))])[None]
-
-    @staticmethod
-    def mean(l: npt.NDArray[np.float64], w: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Return the mean of each column, weighted, of what is not missing; 0 where all of it is."""
-        known = w * ~np.isnan(l)
-        return np.asarray(np.nansum(known * l, axis=0) / np.maximum(known.sum(axis=0), SMALL))
-
     def train(
         self,
+        problem: Problem,
         network: Network,
-        recipe: Recipe,
         rows: Rows,
         labels: Floats,
         weight: npt.NDArray[Any] | None,
@@ -222,11 +129,11 @@ class Problem:
         callback: Callback,
         n_threads: int = 1,
     ) -> History:
-        """Train as a recipe says; the callback is called after each of CHECKS parts of the training."""
-        if recipe.bayesian:
+        """Train a network; the callback is called after each of CHECKS parts of the training."""
+        if self.bayesian:
             # A step costs as much as there are rows: the first ones are taken with as many as the parameters ask for.
             some = slice(None, None, max(1, round(len(rows) / max(SOME, EACH * len(network.parameters)))))
-            epochs = recipe.epochs
+            epochs = self.epochs
             if some.step > 1:
                 few = epochs - epochs // 3
                 history = train(
@@ -241,51 +148,45 @@ class Problem:
                 network, rows, labels, solver="bayesian", epochs=epochs, sample_weight=weight, groups=groups,
                 callback=callback, n_threads=n_threads,
             )  # fmt: skip
-        batch = min(recipe.batch_size, len(rows))
+        batch = min(self.batch_size, len(rows))
         return train(
             network,
             rows,
             labels,
-            loss=self.loss,
-            solver=recipe.solver,
+            loss=problem.loss,
+            solver=self.solver,
             batch_size=batch,
-            learning_rate=recipe.learning_rate,
-            epochs=recipe.epochs,
-            beta2=recipe.beta2,
-            l2=recipe.alpha / batch / self.mean_weight,
-            label_smoothing=recipe.label_smoothing,
-            weight_decay=recipe.weight_decay,
-            dropout=recipe.dropout,
-            augment=recipe.augment,
+            learning_rate=self.learning_rate,
+            epochs=self.epochs,
+            beta2=self.beta2,
+            l2=self.alpha / batch / problem.mean_weight,
+            label_smoothing=self.label_smoothing,
+            weight_decay=self.weight_decay,
+            dropout=self.dropout,
+            augment=self.augment,
             monotone=monotone,
-            embedding=groups if recipe.form.embedding else None,
-            schedule=recipe.schedule,
-            clip=self.clip,
-            max_norm=self.max_norm,
-            adversarial=self.adversarial,
+            embedding=groups if self.form.embedding else None,
+            schedule=self.schedule,
+            clip=problem.clip,
+            max_norm=problem.max_norm,
+            adversarial=problem.adversarial,
             sample_weight=weight,
             seed=seed,
             callback=callback,
-            every=-(-recipe.epochs // CHECKS),
+            every=-(-self.epochs // CHECKS),
             n_threads=n_threads,
-            **self.constants,
+            **problem.constants,
         )
 
 
-def quantile(l: npt.NDArray[np.float64], share: float, weight: npt.NDArray[Any] | None) -> float:
-    """Return the number up to which a share of l, (n,), by weight, lies; 0 where all of it is missing."""
-    w = ~np.isnan(l) * (np.ones(len(l)) if weight is None else weight)
-    if not w.any():
-        return 0.0
-    order = np.argsort(l, kind="stable")
-    heap = w[order].cumsum()
-    return float(l[order][np.searchsorted(heap, share * heap[-1])])
-
-
-def spread_biases(network: Network, seed: int) -> None:
-    """Let the units bend at different places: second-order steps find their way from there more often."""
-    for k, layer in enumerate(network.layers[:-1]):
-        layer.bias[:] = 2 * uniform(seed, BIASES + k, len(layer.bias)) - 1
+def names_apart(recipes: list[Recipe]) -> list[str]:
+    """Return the recipes' names; those of one name say what sets them apart."""
+    names = []
+    for recipe in recipes:
+        alike = [other for other in recipes if str(other) == str(recipe)]
+        apart = [name for name in APART if len({getattr(other, name) for other in alike}) > 1][:1]
+        names.append(f"{recipe}" + "".join(f" ({name.replace('_', ' ')} {getattr(recipe, name):g})" for name in apart))
+    return names
 
 
 def batches(rows: int) -> tuple[int, int]:

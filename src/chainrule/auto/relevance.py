@@ -8,15 +8,20 @@ evenly of all of them: that is little beside what it has of a column that says s
 from __future__ import annotations
 
 import math
+import threading
+from dataclasses import replace
 
 import numpy as np
 
-from chainrule.data import Array
+from chainrule.auto.recipes import Recipe
+from chainrule.auto.task import Task
+from chainrule.auto.trials import Fold
+from chainrule.data import Array, Doubles, Floats
 from chainrule.elementary import logarithm, total
 from chainrule.generator import permutation
-from chainrule.network import Floats, Network
-from chainrule.recipes import SMALL, Problem
-from chainrule.trials import Doubles, mean_loss
+from chainrule.inputs import PLAIN, Inputs
+from chainrule.network import Network
+from chainrule.problem import SMALL, Problem, mean_known
 
 MANY = 16  # columns, from which on it is asked whether few of them do as well
 LEAST = 0.01  # of what the column that says most is worth: what one that is kept is worth at the least;
@@ -28,7 +33,52 @@ SHUFFLED = 1 << 42  # the random stream
 EACH = 5  # rows for each that least squares may take
 
 
-def relevance(
+class Relevance:
+    """How much each column says in each fold, to a network that a short training made: the scout's."""
+
+    def __init__(self) -> None:
+        self.scout = Recipe("", (), "identity")
+        self.rises: dict[Fold, Doubles] = {}  # of each column, by how much the scout's loss rises without it
+        self.counts: dict[Fold, list[int]] = {}  # how many of them might do;
+        self.straight: dict[Fold, int] = {}  # one of these: what a linear model takes, if no bar says the same
+        self.looking = threading.Lock()
+
+    def has(self, fold: Fold) -> bool:
+        """Whether a fold has been looked at."""
+        return fold in self.rises
+
+    def look(self, task: Task, fold: Fold, network: Network | None, n_threads: int) -> None:
+        """Note how much each column says to a network that was trained on a fold; if there is none, that all say as much."""
+        assert task.inputs is not None
+        some = fold.kept[:: -(-len(fold.kept) // ASKED)]
+        labels, weight = task.labels_of(self.scout)[some], None if task.weight is None else task.weight[some]
+        rises = np.ones(len(task.inputs.used))
+        if network is not None:
+            groups = task.inputs.groups(self.scout.form)
+            rises = rises_of(
+                network, task.rows(self.scout, some), groups, labels, task.problem, task.seed, n_threads, weight
+            )
+        plain = task.encode(task.table[some], replace(self.scout, form=PLAIN))
+        taken = taken_one_by_one(plain, task.inputs.groups(PLAIN), labels, weight)
+        self.counts[fold], self.straight[fold] = how_few(rises, len(taken))
+        rises[taken] += np.ptp(rises) * (2 - np.arange(len(taken)) / max(len(taken), 1))  # say most, the first more
+        self.rises[fold] = rises
+
+    def largest(self, fold: Fold, count: int) -> tuple[int, ...]:
+        """Return the places of the columns that say most in a fold, ascending."""
+        return tuple(sorted(np.argsort(-self.rises[fold], kind="stable")[:count].tolist()))
+
+    def given(self, recipe: Recipe, fold: Fold) -> Recipe:
+        """Return a recipe of few columns with those that say most in a fold."""
+        return replace(recipe, form=replace(recipe.form, columns=self.largest(fold, recipe.few)))
+
+    def named(self, inputs: Inputs, count: int) -> list[str]:
+        """Return the names of so many columns that say most, on average of all folds, the first most."""
+        order = np.argsort(-np.mean([*self.rises.values()], axis=0), kind="stable")
+        return [inputs.columns[inputs.used[k]].name for k in order[:count]]
+
+
+def rises_of(
     network: Network,
     rows: Array,
     groups: list[int],
@@ -58,7 +108,7 @@ def relevance(
 
     def losses(parts: list[Array]) -> list[float]:
         answers = problem.pool.ask(rest, np.concatenate(parts), n_threads)
-        return [mean_loss(problem, z, labels, weight) for z in np.split(answers, len(parts))]
+        return [problem.mean_loss(z, labels, weight) for z in np.split(answers, len(parts))]
 
     at_once = max(1, ANSWERED // len(P))
     rises = [
@@ -83,7 +133,7 @@ def taken_one_by_one(
     if not w.any():
         return []
     l = labels[some].astype(np.float64)
-    R = w * np.nan_to_num(l - Problem.mean(l, w * w))  # what is left to be explained
+    R = w * np.nan_to_num(l - mean_known(l, w * w))  # what is left to be explained
     X = rows[some].astype(np.float64) * w
     Q = [w[:, 0] / math.sqrt(float(total(w[:, 0] ** 2)))]  # orthonormal; the first takes the means off
     n, k = R.shape
@@ -141,8 +191,3 @@ def how_few(rises: Doubles, taken: int) -> tuple[list[int], int]:
     counts = {int((rises >= bar).sum()) for bar in bars}
     few = sorted(count for count in counts | {taken} if 0 < count <= FEWER * len(rises))
     return few, taken if taken in few and taken not in counts else 0
-
-
-def largest(rises: Doubles, count: int) -> tuple[int, ...]:
-    """Return the places of the columns that say most, ascending."""
-    return tuple(sorted(np.argsort(-rises, kind="stable")[:count].tolist()))

@@ -1,45 +1,17 @@
-"""Jobs: trainings that several threads take from a queue, so that no core waits while there is something to be done.
-
-Where time is limited, how much one may be.
-"""
+"""Jobs: trainings that several threads take from a queue, so that no core waits while there is something to be done."""
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import NamedTuple, Self
 
-import numpy as np
-
-from chainrule.recipes import Recipe
-from chainrule.trials import Fold, Made
+from chainrule.auto.recipes import Recipe
+from chainrule.auto.trials import Fold, Made
 
 HEARD = 0.1  # seconds, after which Ctrl-C is heard at the latest
 Job = tuple[Recipe, Fold, int]  # and the number of the network
-
-
-class Pace(NamedTuple):
-    """How many epochs a network is trained for, and on one in how many of the rows."""
-
-    epochs: int
-    one_in: int = 1
-
-    @classmethod
-    def within(cls, affordable: float, epochs: int, most: int) -> Self:
-        """Return a pace of so many epochs or, where fewer are affordable, of those, and at last on one row in some."""
-        if affordable >= epochs:
-            return cls(epochs)
-        fewer = max(int(affordable), 1)
-        return cls(fewer, int(np.clip(math.ceil(fewer / affordable), 1, most)))
-
-    def of(self, epochs: int, one_in: int = 1) -> str:
-        """Return what is to be said of it where so many epochs were wanted, and of the rows there are one in so many."""
-        said = [f"{self.epochs} of {epochs} epochs"] if self.epochs < epochs else []
-        said += [f"one row in {self.one_in * one_in}"] if self.one_in * one_in > 1 else []
-        return f" ({', '.join(said)})" if said else ""
 
 
 @dataclass
