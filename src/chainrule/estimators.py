@@ -412,7 +412,12 @@ class Classifier(ClassifierMixin, Estimator):  # type: ignore[misc]  # noqa: D10
         given = self.class_weight
         if not isinstance(given, dict | list) and given != "balanced":
             raise ValueError(f"class_weight must be 'balanced', or a dict of the classes' weights; got {given!r}")
-        balanced = compute_sample_weight(given, y)
+        if isinstance(given, dict) and y.ndim == 1:  # of what it does not name 1, as in scikit-learn
+            for label, number in given.items():
+                data.check_number(f"class_weight of {label!r}", number, 0, np.inf, "[)")
+            balanced = np.array([given.get(value, 1.0) for value in y.tolist()])
+        else:
+            balanced = compute_sample_weight(given, y)
         if not (np.isfinite(balanced).all() and (balanced >= 0).all() and balanced.any()):
             raise ValueError(f"class_weight must hold numbers of 0 or more, not all 0; got {self.class_weight!r}")
         return np.asarray(balanced if weight is None else balanced * weight)
