@@ -239,7 +239,9 @@ def test_what_a_fit_did_is_said(rng, tmp_path):
     model = Regressor(random_state=0).fit(X, y)
     said = model.summary()
     assert re.match(
-        r"8 networks, tanh \S+ by bayesian \(mean loss \S+\), on rows not learned from; the others: silu 128", said
+        r"8 networks, tanh \S+ by bayesian \(mean loss \S+ before training on all rows\), on rows not learned from; "
+        r"the others: silu 128",
+        said,
     )
     assert re.search(
         r"linear by bayesian \S+ on 1 of 8 parts \(the first there \S+\), a constant answer 0\.\d+; \d+\.\d s$", said
@@ -339,6 +341,40 @@ def test_what_fell_behind_is_tried_after_all(later, shares, monkeypatch):
     learner = Learner(Trainer(Task(SQUARES, None, labels, labels)))
     trials = learner.cross_fit(Plan([first, second]), folds)
     assert [len(trial.made) for trial in trials] == [4, shares]
+
+
+def test_of_few_rows_all_are_learned_from_in_the_end(monkeypatch):
+    """By bayesian networks, which need none set aside; those that judged stay where there are more, or time is up."""
+    X, y = smooth(160)
+
+    def learned(rows, **fit):
+        model = Regressor((5,), activation="tanh", max_iter=30, ensemble=3, random_state=0).fit(
+            X[:rows], y[:rows], **fit
+        )
+        (best, *_) = sorted(model.choice_, key=lambda c: -c["share"])
+        assert "bayesian" in best["recipe"]
+        assert ("before training on all rows" in model.summary()) == (best.get("rows") == "all")
+        return model, best.get("rows")
+
+    model, rows = learned(100)
+    assert rows == "all"
+    assert model.history_.validation == [max(model.choice_, key=lambda c: c["share"])["loss"]]
+    task = Task(SQUARES, model.inputs_, X[:100], model._labels(y[:100]))
+    trainer = Trainer(task)
+    for k, member in enumerate(model.ensemble_.members):
+        recipe = Recipe("bayesian", (5,), "tanh", epochs=30, starts=6)
+        own = trainer.fit_member(recipe, Fold(np.arange(100), np.arange(1)), 100 + k)
+        np.testing.assert_array_equal(member.network.parameters, own.network.parameters)
+    assert learned(151)[1] is None
+    assert learned(100, X_val=X[100:], y_val=y[100:])[1] is None
+    late = Learner.learn_all
+
+    def when_time_is_up(self, trial):
+        self.trainer.clock.deadline = 0.0
+        late(self, trial)
+
+    monkeypatch.setattr(Learner, "learn_all", when_time_is_up)
+    assert learned(100)[1] is None
 
 
 def test_a_function_that_some_starts_miss():

@@ -445,7 +445,11 @@ def test_bounds(table, capsys):
     rows = [f"{a},{3 * max(a, 0)}" for a in np.linspace(-1, 1, 60)]
     Path("kinked.csv").write_text("a,y\n" + "\n".join(rows) + "\n", encoding="utf-8")
     Path("far.csv").write_text("a\n" + "\n".join(map(str, np.linspace(-9, 9, 50))) + "\n", encoding="utf-8")
-    for bounds, (low, high) in (([], (-1.0, 9.0)), (["--bounds", "0,"], (0.0, 9.0)), (["--bounds", "0,3"], (0.0, 3.0))):
+    for bounds, (low, high) in (
+        ([], (-1.0, 27.0)),
+        (["--bounds", "0,"], (0.0, 27.0)),
+        (["--bounds", "0,3"], (0.0, 3.0)),
+    ):
         settings = ["--target", "y", "--hidden", "4", "--epochs", "30", "--activation", "tanh", "--ensemble", "2"]
         assert command("fit", "kinked.csv", *settings, "--quiet", "--out", "m.chain", *bounds) == 0
         capsys.readouterr()

@@ -18,10 +18,11 @@ import chainrule
 from chainrule import Classifier, Network, Regressor
 from chainrule.auto.jobs import Queue
 from chainrule.auto.pace import Clock, Pace
-from chainrule.auto.recipes import Recipe
+from chainrule.auto.recipes import DEAFER, FIRST, Recipe
 from chainrule.auto.task import Task
 from chainrule.auto.trainer import LONG, SHARED, Trainer
 from chainrule.auto.trials import Check, Fold, Made
+from chainrule.evidence import DEAF, Evidence
 from chainrule.inputs import Inputs
 from chainrule.problem import Problem
 from chainrule.tables import read_table
@@ -291,6 +292,31 @@ def test_costly_trainings_leave_no_core_idle(cores, alone, monkeypatch):
         assert [threads for _, threads in begun[:first]] == [cores // first] * first if first else True
         rest = 3 + len(beside) - first
         assert [threads for _, threads in begun[first:]] == [max(1, cores // max(rest, 1))] * rest
+
+
+def test_of_several_that_begin_the_best_goes_on(monkeypatch):
+    """That whose evidence is the largest; it is looked for once, and every other one listens later."""
+    asked = []
+
+    def train(self, network, recipe, kept, number, look, threads):
+        asked.append((number, recipe.epochs, recipe.deaf))
+        return History(evidence=Evidence(-float(abs(number - 2005)), 1.0, np.ones(1), np.ones(1)))
+
+    monkeypatch.setattr(Trainer, "train", train)
+    labels = np.zeros((20, 1))
+    trainer = Trainer(Task(SQUARES, None, labels, labels))
+    recipe = Recipe("bayesian", (3,), "tanh", starts=4)
+    for epochs in (40, 200):
+        network, chosen, history = trainer.begin(replace(recipe, epochs=epochs), np.arange(20), 5, 1)
+        np.testing.assert_array_equal(network.parameters, trainer.task.begin(recipe, np.arange(20), 2005).parameters)
+        assert (chosen.epochs, chosen.deaf, history) == (epochs, DEAF, None)
+    assert asked == [(5, FIRST, DEAF), (1005, FIRST, DEAFER), (2005, FIRST, DEAF), (3005, FIRST, DEAFER)]
+    trainer.begin(replace(recipe, epochs=7), np.arange(20), 0, 1)
+    assert {epochs for _, epochs, _ in asked[4:]} == {7}, "what the user has settled"
+    trainer.clock.stopped.set()
+    network, _, history = trainer.begin(recipe, np.arange(20), 1, 1)
+    assert history is not None
+    assert len(asked) == 9
 
 
 def test_ctrl_c_on_one_thread(monkeypatch):

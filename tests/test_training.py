@@ -692,6 +692,23 @@ def bayesian(X, y, hidden=8, seed=1, **settings):
     return net, chainrule.train(net, X, y, solver="bayesian", epochs=settings.pop("epochs", 200), **settings)
 
 
+def test_penalties_stay_while_the_bayesian_solver_is_deaf(rng):
+    X = rng.normal(size=(30, 2))
+    L = np.sin(X[:, :1])
+    for deaf in (0, 3, 8):
+        heard = []
+        network = chainrule.Network([2, 3, 1], "tanh", "identity", dtype="float64")
+        chainrule.train(
+            network, X, L, solver="bayesian", epochs=12, deaf=deaf,
+            callback=lambda history, heard=heard: heard.append(history.evidence is not None),
+        )  # fmt: skip
+        assert heard == [False] * deaf + [True] * (12 - deaf)
+    with pytest.raises(ValueError, match="deaf must be a whole number of 0 or more; got -1"):
+        chainrule.train(
+            chainrule.Network([2, 3, 1], output="identity", dtype="float64"), X, L, solver="bayesian", epochs=1, deaf=-1
+        )
+
+
 def test_the_evidence_finds_the_noise_and_what_is_irrelevant(engine):
     X, y = noisy_sine()
     net, history = bayesian(X, y, engine=engine.name)

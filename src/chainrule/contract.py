@@ -510,6 +510,7 @@ class Estimator(Parameters):
         names = [f"{name}{clock.said(recipe)}" for name, recipe in zip(names_apart(recipes), recipes, strict=True)]
         self.choice_: list[dict[str, Any]] = [
             {"recipe": name, "networks": len(t.networks), "loss": t.loss, "share": t.share}
+            | ({"rows": "all"} if t.whole else {})
             | ({"columns": relevance.named(task.inputs, t.recipe.few)} if t.recipe.few and task.inputs else {})
             | ({"first": task.loss_of(t.folds, both)} if (both := best.answers_for(t.folds)) else {})
             for name, t in zip(names, trials, strict=True)
@@ -533,6 +534,7 @@ class Estimator(Parameters):
         parts = " and ".join(
             (f"{100 * c['share']:.0f} % " if len(used) > 1 else "")
             + f"{c['networks']} network{'s' * (c['networks'] > 1)}, {c['recipe']} (mean loss {c['loss']:.4g}"
+            + (" before training on all rows" if "rows" in c else "")
             + (f"; columns {data.listed(c['columns'], NAMED)})" if "columns" in c else ")")
             for c in used
         )

@@ -99,7 +99,8 @@ def group_parameters(sizes: Sequence[int], inputs: Sequence[int] | None = None) 
 class LeastSquares:
     """Lowers F (86) = ½ Σ β e² + ½ Σ α m² for a network; the parameters are changed in place, float64.
 
-    With `of` the groups of the parameters, α and β follow the evidence; without, they stay: `decay` of each parameter, and 1.
+    With `of` the groups of the parameters, α and β follow the evidence, from the step after the first `deaf` on; else they
+    stay: `decay` of each parameter, and 1.
     """
 
     engine: ModuleType
@@ -112,6 +113,7 @@ class LeastSquares:
     n_threads: int
     decay: Doubles
     of: Indices | None = None
+    deaf: int = DEAF
     damping: float = 1e-2
     evidence: Evidence | None = None
 
@@ -137,14 +139,14 @@ class LeastSquares:
             moved = self._step(matrix, total(squares), decay, beta)
             if moved is None:
                 return True
-            if self.of is not None and step >= DEAF:
+            if self.of is not None and step >= self.deaf:
                 alpha, beta = self._listen(matrix, moved, alpha, beta, known)
             mark = self.evidence.log if self.evidence is not None else self._height(moved, decay, beta)
             marks.append(mark)
             if iterated(moved / np.maximum(known, 1)):
                 return False
             least = LITTLE * n if self.of is not None else LITTLE * abs(mark)
-            if step >= DEAF + QUIET and abs(mark - marks[-1 - QUIET]) <= least:
+            if step >= self.deaf + QUIET and abs(mark - marks[-1 - QUIET]) <= least:
                 return True
         return False
 

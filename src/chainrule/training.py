@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from chainrule import data, engines, reference
 from chainrule.data import Floats
-from chainrule.evidence import Evidence, LeastSquares, check_least_squares, group_parameters
+from chainrule.evidence import DEAF, Evidence, LeastSquares, check_least_squares, group_parameters
 from chainrule.functions import RISING, Objective, choose, objective
 from chainrule.images import Augmentation, check_augment
 from chainrule.network import GLOROT, Network
@@ -156,6 +156,7 @@ def train(
     tol: float = 1e-4,
     max_fun: int = 15000,
     groups: Sequence[int] | None = None,
+    deaf: int = DEAF,
     callback: Callback | None = None,
     every: int = 1,
     state: State | None = None,
@@ -248,6 +249,9 @@ def train(
     groups : sequence of int, (d,), optional
         Of bayesian: inputs of the same number, 0 and up, share a penalty, as those do that were one column of a table.
         Default: each has its own.
+    deaf : int, default 3
+        Of bayesian: the first steps, at which the penalties stay as they begin: at the start all inputs seem irrelevant, and
+        what is given up then never comes back.
     callback : callable, optional
         Called with the history after each epoch; a true answer ends the training.
     every : int, default 1
@@ -351,8 +355,9 @@ def train(
             check_least_squares(solver, aim)
             of = group_parameters(network.sizes, groups) if solver == "bayesian" else None
             history.ending = _least_squares(
-                network, (rows, labels, weight), aim, of, judge, callback, history, epochs, n_threads
-            )
+                network, (rows, labels, weight), aim, of, judge, callback, history, epochs, n_threads,
+                data.check_integer("deaf", deaf, 0, 2**31),
+            )  # fmt: skip
             return history
         if solver == "lbfgs":
             doubles = labels.astype(np.float64), None if weight is None else weight.astype(np.float64)
@@ -555,6 +560,7 @@ def _least_squares(
     history: History,
     iterations: int,
     n_threads: int,
+    deaf: int,
 ) -> str:
     """Levenberg and Marquardt's steps, in float64, with or without the evidence; how they ended."""
     rows, labels, weight = examples
@@ -563,7 +569,7 @@ def _least_squares(
     problem = LeastSquares(
         engines.load(network.engine), network.parameters.astype(np.float64), network.sizes, network.activations, rows,
         labels.astype(np.float64), None if weight is None else weight.astype(np.float64), n_threads, decay,
-        of,
+        of, deaf,
     )  # fmt: skip
     started, ending = time.perf_counter(), "finished"
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from chainrule.auto.jobs import Job
 from chainrule.auto.planning import Plan, plan
-from chainrule.auto.recipes import Recipe, linear, others
+from chainrule.auto.recipes import FEW_ROWS, Recipe, linear, others
 from chainrule.auto.task import Task
 from chainrule.auto.trainer import Trainer
 from chainrule.auto.trials import BEHIND, Check, Choice, Fold, Made, Trial, behind, choose_shares, less
@@ -28,6 +28,7 @@ from chainrule.training import History
 # A bayesian network's evidence below the middle of those of its recipe, in nats a label: one that fits by a third less. So
 # often others are then begun in its place.
 ASTRAY, STARTS = 0.2, 2
+OF_ALL = 100  # the number of the first network of all rows: no other has it
 LAYERS = {"hidden", "activation"}  # of a recipe
 INVERTIBLE = ("identity", "sigmoid", "softmax", "softplus", "exp")  # outputs that can be any constant
 
@@ -71,6 +72,8 @@ class Learner:
             choice = choose_shares(trials, task.loss_of, task.problem.pool)
         self.loss = choice.loss
         used = [trial for trial in trials if trial.share]
+        for trial in used:
+            self.learn_all(trial)
         if clock.hurried and not clock.stopped.is_set() and self.constant - self.loss <= CLEARLY * abs(self.constant):
             self.warnings.append(
                 "nothing was learned in the time that time_limit allows: set it higher, or leave it out"
@@ -166,16 +169,35 @@ class Learner:
             logs = [made.history.evidence.log for made in trial.made if made.history.evidence]
             if not logs or len(logs) < len(trial.made) or self.trainer.clock.late():
                 return
-            heard = [log / len(fold.kept) for log, fold in zip(logs, trial.folds, strict=True)]
-            below = np.median(heard) - ASTRAY * self.task.labels.shape[1]
-            astray = [k for k, log in enumerate(heard) if log < below]
-            if not astray:
+            wrong = astray(logs, [len(fold.kept) for fold in trial.folds], self.task.labels.shape[1])
+            if not wrong:
                 return
-            jobs = [(trial.recipe, trial.folds[k], start * len(heard) + k) for k in astray]
-            for k, made in zip(astray, self.trainer.all_of(jobs), strict=True):
+            jobs = [(trial.recipe, trial.folds[k], start * len(logs) + k) for k in wrong]
+            for k, made in zip(wrong, self.trainer.all_of(jobs), strict=True):
                 if made is not None and made.history.evidence and made.history.evidence.log > logs[k]:
                     trial.made[k] = made
             trial.judge(self.task.loss_of)
+
+    def learn_all(self, trial: Trial) -> None:
+        """Let bayesian networks of few rows be trained on all of these: they need none set aside.
+
+        What they answered as they were for each fold has judged them; by all rows they are better than that.
+        """
+        task, rows = self.task, np.arange(len(self.task.table))
+        able = trial.recipe.bayesian and trial.recipe.hidden and not trial.recipe.few and task.validation is None
+        if not able or len(rows) > FEW_ROWS or self.trainer.clock.late():
+            return
+        whole = Fold(rows, rows[:1])
+        found = self.trainer.all_of([(trial.recipe, whole, OF_ALL + k) for k in range(len(trial.made))])
+        made = [one for one in found if one is not None and one.history.evidence is not None]
+        if len(made) < len(trial.made) or self.trainer.clock.late():
+            return
+        logs = [one.history.evidence.log if one.history.evidence else -np.inf for one in made]
+        best, wrong = made[int(np.argmax(logs))], astray(logs, [len(rows)] * len(logs), task.labels.shape[1])
+        trial.made = [best if k in wrong else one for k, one in enumerate(made)]
+        for one in trial.made:
+            one.history.best_epoch, one.history.validation = one.history.epochs, trial.losses
+        trial.whole = True
 
     def constant_trial(self, folds: list[Fold], bend: str) -> Trial:
         """Return networks that answer a constant."""
@@ -228,3 +250,10 @@ class Learner:
 def margin_of(recipe: Recipe, rows: int) -> float:
     """Return the share of the least loss by which a recipe's may be above it, judged by so many rows."""
     return BEHIND if recipe.costly else behind(rows)
+
+
+def astray(logs: list[float], rows: list[int], labels: int) -> list[int]:
+    """Return which of some evidences, each of so many rows, are far below the middle one."""
+    heard = [log / n for log, n in zip(logs, rows, strict=True)]
+    below = np.median(heard) - ASTRAY * labels
+    return [k for k, log in enumerate(heard) if log < below]

@@ -32,6 +32,7 @@ from chainrule.images import Augmentation, candidates
 from chainrule.inputs import Form
 
 HOPELESS = 2.0  # times another's loss, that of a way after short trainings
+BEGUN = 2  # networks of each width, where a recipe does not begin with several itself
 SCOUT = 0.25  # of the epochs: a training that shows which columns say most
 
 
@@ -126,7 +127,7 @@ def choose_widths(
     losses: dict[Recipe, float] = {}
 
     def listen(recipes: list[Recipe], beside: list[Recipe]) -> None:
-        jobs = [(short_of(recipe), fold, start) for recipe in recipes for start in (0, 1)]
+        jobs = [(short_of(r), fold, start) for r in recipes for start in range(BEGUN if r.starts == 1 else 1)]
         jobs = [*((recipe, fold, 0) for recipe in beside), *jobs]
         for (recipe, _, number), one in zip(jobs, trainer.all_of(jobs), strict=True):
             if one is None:

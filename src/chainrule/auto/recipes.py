@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule.data import Floats
-from chainrule.evidence import spread_biases
+from chainrule.evidence import DEAF, spread_biases
 from chainrule.functions import LOSSES, SMOOTHED
 from chainrule.images import Augmentation
 from chainrule.inputs import PLAIN, Form, Inputs
@@ -39,6 +39,10 @@ FINE_ROWS, FINE_COLUMNS = 300, 3  # of so many rows, and so few columns
 ITERATIONS, HURRIED = 200, 120  # of a bayesian training at the most; of one that is dear
 CHECKS = 20  # at so many times in a training it is asked whether it had better end
 TRIAL = 40  # of one that is to find the width
+# Of few rows so many networks begin, of some more so many, or as many as multiply-adds allow; the epochs that show which is
+# best; and every other one's deaf steps.
+BEGIN_FEW, BEGIN, MORE_ROWS, BEGINNING = 6, 3, 500, 1.2e9
+FIRST, DEAFER = 25, 10
 WIDTHS = ((5,), (10,), (20,), (40,), (8, 8), (16, 16))  # of the bayesian networks
 LEADING = ((20,), (8, 8))  # where one of these is best of the others,
 WIDER = ((40,), (16, 16))  # these are tried, too
@@ -60,7 +64,7 @@ APART = ("learning_rate", "weight_decay", "label_smoothing")  # what sets recipe
 
 @dataclass(frozen=True)
 class Recipe:
-    """One way to train. Of a bayesian one only solver, hidden, activation, form, epochs and parts count."""
+    """One way to train. Of a bayesian one only solver, hidden, activation, form, epochs, starts, deaf and parts count."""
 
     solver: str  # none: the answer is a constant
     hidden: tuple[int, ...]
@@ -79,6 +83,8 @@ class Recipe:
     augment: Augmentation | None = None
     costly: bool = False  # goes on from the first part only where it is next to the best
     parts: int = 1 << 30  # of those the rows are divided into, for so many at the most a network is trained
+    starts: int = 1  # of a bayesian one: so many begin, and that whose evidence is then the largest is trained
+    deaf: int = DEAF  # steps of a bayesian one before it listens to the evidence
     few: int = 0  # columns that it is given alone, those that say most (relevance.py); 0: all
 
     @property
@@ -138,15 +144,15 @@ class Recipe:
                 few = epochs - epochs // 3
                 history = train(
                     network, rows[some], labels[some], solver="bayesian", epochs=few,
-                    sample_weight=None if weight is None else weight[some], groups=groups, callback=callback,
-                    n_threads=n_threads,
+                    sample_weight=None if weight is None else weight[some], groups=groups, deaf=self.deaf,
+                    callback=callback, n_threads=n_threads,
                 )  # fmt: skip
                 if history.ending in ("interrupted", "stopped"):
                     return history
                 epochs -= few
             return train(
                 network, rows, labels, solver="bayesian", epochs=epochs, sample_weight=weight, groups=groups,
-                callback=callback, n_threads=n_threads,
+                deaf=self.deaf, callback=callback, n_threads=n_threads,
             )  # fmt: skip
         batch = min(self.batch_size, len(rows))
         return train(
@@ -302,6 +308,15 @@ def by_evidence(rows: int, inputs: int, problem: Problem, fixed: dict[str, Any],
         if cost <= COST and (not hidden or parameters <= determined):
             parts, epochs = (PARTS, ITERATIONS) if cost < DEAR else (FEWER, HURRIED)
             activation, epochs = fixed.get("activation", "tanh"), fixed.get("epochs", epochs)
-            recipe = Recipe("bayesian", hidden, activation, epochs=epochs, costly=cost > COSTLY, parts=parts, few=few)
+            most = BEGIN_FEW if rows <= FEW_ROWS else BEGIN if rows <= MORE_ROWS else 1
+            starts = int(np.clip(BEGINNING * ITERATIONS / FIRST / cost, 1, most)) if hidden else 1
+            recipe = Recipe(
+                "bayesian", hidden, activation, epochs=epochs, costly=cost > COSTLY, parts=parts, few=few, starts=starts
+            )  # fmt: skip
             allowed.append((parameters, recipe))
     return [recipe for _, recipe in sorted(allowed, key=lambda pair: pair[0])]
+
+
+def start_of(recipe: Recipe, k: int) -> Recipe:
+    """Return how the k-th start of a recipe is trained: every other one listens later, which suits data without noise."""
+    return replace(recipe, deaf=DEAFER) if k % 2 else recipe

@@ -61,7 +61,9 @@ class Relevance:
         plain = task.encode(task.table[some], replace(self.scout, form=PLAIN))
         taken = taken_one_by_one(plain, task.inputs.groups(PLAIN), labels, weight)
         self.counts[fold], self.straight[fold] = how_few(rises, len(taken))
-        rises[taken] += (np.ptp(rises) or 1.0) * (2 - np.arange(len(taken)) / max(len(taken), 1))  # say most, the first more
+        rises[taken] += (np.ptp(rises) or 1.0) * (
+            2 - np.arange(len(taken)) / max(len(taken), 1)
+        )  # say most, the first more
         self.rises[fold] = rises
 
     def largest(self, fold: Fold, count: int) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from chainrule.auto.jobs import Job, work_off
 from chainrule.auto.pace import MAY_TAKE, Clock, Pace, at_any_rate
-from chainrule.auto.recipes import CHECKS, Recipe, by_batches
+from chainrule.auto.recipes import CHECKS, FIRST, Recipe, by_batches, start_of
 from chainrule.auto.relevance import Relevance
 from chainrule.auto.task import Task
 from chainrule.auto.trials import FOLDS, Check, Fold, Made, Trial
@@ -34,6 +34,9 @@ TIMED = 2048  # rows that show how long a training takes
 SEEN, COUNT = 10, 4  # where rows are very many, so few are learned from that so many networks can see each so often
 
 
+OTHER_START = 1000  # the number of the next beginning of a network, from that of one: no others have these
+
+
 @dataclass
 class Trainer:
     """Trains networks for a task on so many threads, and remembers what it has trained."""
@@ -47,6 +50,7 @@ class Trainer:
         self.known: dict[tuple[Recipe, int], Made] = {}  # trained already
         # Once, ahead of the time: whether again is seen when that comes.
         self.tried: dict[tuple[Recipe, int], Made] = {}
+        self.started: dict[tuple[Recipe, int], int] = {}  # which of several starts was best
         # Whose units said the same for every row when their training ended.
         self.idle: list[tuple[Recipe, Made]] = []
         self.in_vain: set[Recipe] = set()  # whose second try was no better
@@ -59,7 +63,7 @@ class Trainer:
         task, pace, asked = self.task, self.clock.pace(recipe), recipe
         started, kept = time.perf_counter(), fold.kept[:: pace.one_in]
         recipe = self.given(recipe, fold, number, threads)
-        network = task.begin(recipe, kept, number)
+        network, recipe, history = self.begin(recipe, kept, number, threads)
         aside = task.rows(recipe, fold.aside) if fold.own is None else fold.own(recipe)
         checks: list[Check] = []
 
@@ -75,7 +79,8 @@ class Trainer:
                 check(history)
             return self.clock.late()
 
-        history = self.train(network, replace(recipe, epochs=pace.epochs), kept, number, look, threads)
+        if history is None:
+            history = self.train(network, replace(recipe, epochs=pace.epochs), kept, number, look, threads)
         self.clock.took[asked] = (time.perf_counter() - started) * threads
         if not checks:
             check(history)
@@ -83,6 +88,27 @@ class Trainer:
         if not whole or pace != Pace(recipe.epochs):
             self.clock.hurried = True
         return Made(network, history, checks, whole, recipe.form)
+
+    def begin(self, recipe: Recipe, kept: Indices, number: int, threads: int) -> tuple[Network, Recipe, History | None]:
+        """Return a network as a recipe begins with it: of several that whose evidence is the largest after some steps.
+
+        Where rows are few, most that begin end in a poor minimum, and the evidence says which do not. If time is up in the
+        midst of it, the network is the last one, and there is a history of that.
+        """
+        asked = replace(recipe, epochs=min(FIRST, recipe.epochs)), number
+        if recipe.starts > 1 and asked not in self.started:
+            heard = [-np.inf] * recipe.starts
+            for k in range(recipe.starts):
+                start, short = number + k * OTHER_START, start_of(asked[0], k)
+                with contextlib.suppress(FloatingPointError):
+                    network = self.task.begin(short, kept, start)
+                    history = self.train(network, short, kept, start, lambda _: self.clock.late(), threads)
+                    heard[k] = -np.inf if history.evidence is None else history.evidence.log
+                    if self.clock.late():
+                        return network, short, history
+            self.started[asked] = int(np.argmax(heard))
+        best = self.started.get(asked, 0)
+        return self.task.begin(recipe, kept, number + best * OTHER_START), start_of(recipe, best), None
 
     def train(
         self, network: Network, recipe: Recipe, kept: Indices, number: int, look: Callback, threads: int
