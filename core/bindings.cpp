@@ -339,6 +339,42 @@ nb::object bind_inverse_diagonal(const Matrix<double>& U) {
   return inverse.object;
 }
 
+// θ is changed in place. None, or the sums of squares after the step; the damping of the next; and None, or the evidence's log, how
+// many parameters are determined, α and β.
+auto bind_least_squares_step(const Vector<double>& theta, nb::handle sizes, nb::handle activations, const Table& X,
+                             const Matrix<double>& L, const Weight<double>& weight, const Vector<const double>& decay,
+                             const Vector<const double>& beta, double damping,
+                             const std::optional<Vector<const int64_t>>& group, const Weight<double>& alpha,
+                             const Vector<const double>& known, int threads) {
+  const InstructionSet& set = instructions();
+  const auto net = network(sizes, activations, set.float64.width, theta.shape(0));
+  const Data<double> data = data_of(*net, X, L, {Loss::half_squared_error, {}, 0, 0}, weight);
+  const size_t outputs = L.shape(1), groups = alpha ? alpha->shape(0) : 0;
+  if (beta.shape(0) != outputs || known.shape(0) != outputs)
+    throw std::invalid_argument("beta and known must have one number for each output");
+  if (decay.shape(0) != theta.shape(0) || (group && group->shape(0) != theta.shape(0)))
+    throw std::invalid_argument("decay and group must be as long as theta");
+  for (size_t i = 0; group && i < group->shape(0); i++)
+    if (const int64_t g = group->data()[i]; g < 0 || g >= int64_t(groups))
+      throw std::invalid_argument("group must have a place of alpha for each parameter");
+  at_least_one(threads);
+  const Array<double> squares(nb::make_tuple(outputs)), heard_alpha(nb::make_tuple(groups)),
+      heard_beta(nb::make_tuple(outputs));
+  const Penalties penalties{
+      beta.data(), decay.data(), group ? group->data() : nullptr, int64_t(groups), alpha ? alpha->data() : nullptr,
+      known.data()};
+  Stepped found;
+  {
+    Released gil;
+    found = least_squares_step(set, *net, theta.data(), data, penalties, damping, threads, squares.data,
+                               heard_alpha.data, heard_beta.data, interrupted);
+  }
+  raise_interrupt();
+  nb::object evidence = nb::none();
+  if (found.heard) evidence = nb::make_tuple(found.log, found.effective, heard_alpha.object, heard_beta.object);
+  return nb::make_tuple(found.lower ? squares.object : nb::none(), found.damping, evidence);
+}
+
 template <class T>
 double bind_mean_loss(const Vector<const T>& theta, nb::handle sizes, nb::handle activations, const Table& X,
                       const Matrix<T>& L, nb::handle objective, const Weight<T>& weight, int threads) {
@@ -558,6 +594,10 @@ NB_MODULE(_native, m) {
   m.def("factor", &bind_factor, "matrix"_a.noconvert(), "diagonal"_a.noconvert());
   m.def("solve", &bind_solve, "U"_a.noconvert(), "b"_a.noconvert());
   m.def("inverse_diagonal", &bind_inverse_diagonal, "U"_a.noconvert());
+  m.def("least_squares_step", &bind_least_squares_step, "theta"_a.noconvert(), "sizes"_a, "activations"_a,
+        "X"_a.noconvert(), "L"_a.noconvert(), "weight"_a.noconvert().none(), "decay"_a.noconvert(),
+        "beta"_a.noconvert(), "damping"_a, "group"_a.noconvert().none(), "alpha"_a.noconvert().none(),
+        "known"_a.noconvert(), "n_threads"_a);
   nb::module_::import_("atexit").attr("register")(nb::cpp_function([] {
     closing = true;
     nb::gil_scoped_release released;

@@ -87,6 +87,25 @@ void parameter_jacobian(const InstructionSet& set, const Network& net, const T* 
 void normal_equations(const InstructionSet& set, const Network& net, const double* theta, const Data<double>& data,
                       const double* precision, int threads, double* squares, double* A, int64_t gap,
                       const Interrupted& interrupted);
+// What least squares lowers: F (86) = ½ Σ β_j w_i e² + ½ Σ decay m², decay of each parameter; and, where the evidence is asked
+// for, the groups of the parameters, each group's α, and how many labels of each output are known.
+struct Penalties {
+  const double *beta, *decay;
+  const int64_t* group = nullptr;  // null: the evidence is not asked for
+  int64_t groups = 0;
+  const double *alpha = nullptr, *known = nullptr;
+};
+struct Stepped {
+  bool lower;      // whether a step was found that lowers F: θ is where it leads
+  double damping;  // of the next
+  bool heard;      // whether there is evidence
+  double log, effective;
+};
+// (88, 103) One step of Levenberg and Marquardt: Σ w e² of each output after it is in `squares`, (k,); and the evidence (90), and α
+// and β as it has them (92, 93), are in `alpha` and `beta`.
+Stepped least_squares_step(const InstructionSet& set, const Network& net, double* theta, const Data<double>& data,
+                           const Penalties& penalties, double damping, int threads, double* squares, double* alpha,
+                           double* beta, const Interrupted& interrupted);
 // (95..97) All rows as they enter in an epoch, (n, d).
 template <class T>
 void distort(const InstructionSet& set, const Images& images, uint64_t seed, uint64_t epoch, const Rows& x, T* out,

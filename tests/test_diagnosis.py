@@ -114,8 +114,10 @@ def test_what_depends_on_nothing_is_said(known, rng):
     X, y = rng.normal(size=(300, 4)), rng.normal(size=300)
     with pytest.warns(ConvergenceWarning, match="no network found in X what y depends on: .* look whether the rows"):
         model = known(random_state=0, max_iter=10).fit(X, y if known is Regressor else (y > 0).astype(int))
-    assert known is Classifier or np.std(model.predict(X)) < 0.5, "it answers nearly a constant"
-    assert "a constant answer" in recipes_used(model, 0.01)
+    if known is Regressor:
+        assert np.std(model.predict(X)) < 0.1, "it answers nearly a constant"
+    else:
+        assert "a constant answer" in recipes_used(model, 0.01)
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # there is nothing to be learned

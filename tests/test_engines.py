@@ -22,6 +22,7 @@ import pytest
 
 import chainrule
 from chainrule import generator, reference
+from chainrule.evidence import group_parameters
 from chainrule.functions import ACTIVATIONS, LOSSES, SMOOTHED, Objective, activate
 from chainrule.optimizers import Settings, State
 from conftest import NATIVE, SETS
@@ -738,6 +739,84 @@ def test_the_core_alone_solves_to_the_same_bits(name, core_alone, native):
         assert np.array_equal(normal_equations(LEAST_SQUARES[name], threads)[-1], expected)
         hashes = core_alone(**how, least_squares=1, dtype="float64", threads=threads)
         assert set(hashes) == {hashlib.sha256(expected.tobytes()).hexdigest()}
+
+
+def steps(engine, sizes, weighted, threads=1, rows=90):
+    """Parameters, squares, damping and evidence of five steps, of which three listen; of NaN and weight 0, too."""
+    rng = np.random.default_rng(3)
+    net = chainrule.Network(sizes, activation="tanh", output="identity", seed=1, dtype="float64")
+    X = rng.normal(size=(rows, sizes[0]))
+    L = np.sin(X @ rng.normal(size=(sizes[0], sizes[-1]))) + 0.1 * rng.normal(size=(rows, sizes[-1]))
+    L[::7, 0] = np.nan
+    weight = rng.integers(0, 3, rows) / 1.0 if weighted else None
+    group = group_parameters(sizes)
+    theta, alpha, beta, damping = net.parameters.copy(), np.full(group.max() + 1, 0.1), np.full(sizes[-1], 10.0), 1e-2
+    known, found = (~np.isnan(L)).sum(axis=0).astype(float), []
+    for k in range(5):
+        listening = (group, alpha) if k > 1 else (None, None)
+        squares, damping, heard = engine.least_squares_step(
+            theta, net.sizes, net.activations, X, L, weight, alpha[group], beta, damping, *listening, known, threads
+        )
+        found += [theta.copy(), squares, [damping]]
+        if heard is not None:
+            *log_and_effective, alpha, beta = heard
+            found += [log_and_effective, alpha, beta]
+    assert len(found) == 15 + 9
+    return np.concatenate(found)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("sizes", [[4, 7, 1], [3, 5, 6, 2], [1, 2, 3]], ids=str)
+def test_steps_of_least_squares(sizes, weighted, native):
+    expected = steps(reference, sizes, weighted)
+    one = steps(NATIVE, sizes, weighted)
+    np.testing.assert_allclose(one, expected, rtol=1e-6, atol=1e-8)
+    assert all(np.array_equal(steps(NATIVE, sizes, weighted, threads), one) for threads in (2, 3))
+
+
+def test_steps_have_the_same_bits_on_every_instruction_set():
+    if NATIVE is None:
+        pytest.skip("the C++ engine is not installed")
+    before, found = NATIVE.instruction_set(), set()
+    for isa in SETS:
+        NATIVE.select(isa)
+        found.add(steps(NATIVE, [3, 5, 6, 2], True).tobytes())
+    NATIVE.select(before)
+    assert len(found) == 1
+
+
+def test_a_step_that_leads_nowhere(engine):
+    """At the least F no step lowers it: the parameters stay as they are."""
+    run = reference if engine.name == "reference" else NATIVE
+    X, theta = np.arange(6.0)[:, None], np.zeros(2)
+    held = theta.copy()
+    given = ((1, 1), ("identity",), X, np.zeros((6, 1)), None, np.ones(2), np.ones(1))
+    squares, damping, heard = run.least_squares_step(held, *given, 1e-2, None, None, np.full(1, 6.0), 1)
+    assert (squares, heard) == (None, None)
+    assert damping > 1e9
+    np.testing.assert_array_equal(held, theta)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"beta": np.ones(2)}, "beta and known must have one number for each output"),
+        ({"known": np.ones(2)}, "beta and known must have one number for each output"),
+        ({"decay": np.ones(3)}, "decay and group must be as long as theta"),
+        ({"group": np.zeros(3, dtype=np.int64)}, "decay and group must be as long as theta"),
+        ({"group": np.full(2, 5)}, "group must have a place of alpha for each parameter"),
+        ({"n_threads": 0}, "n_threads must be 1 or more"),
+    ],
+    ids=str,
+)
+def test_steps_refuse_what_does_not_fit(changed, message, native):
+    given = {
+        "theta": np.zeros(2), "sizes": (1, 1), "activations": ("identity",), "X": np.ones((6, 1)), "L": np.ones((6, 1)),
+        "weight": None, "decay": np.ones(2), "beta": np.ones(1), "damping": 1e-2, "group": None, "alpha": np.ones(2),
+        "known": np.ones(1), "n_threads": 1,
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=message):
+        NATIVE.least_squares_step(**given | changed)
 
 
 @pytest.mark.parametrize("weighted", [False, True])

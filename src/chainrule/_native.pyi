@@ -65,6 +65,21 @@ def normal_equations(
     precision: Doubles,
     n_threads: int,
 ) -> tuple[Doubles, Doubles]: ...
+def least_squares_step(
+    theta: Doubles,
+    sizes: Sequence[int],
+    activations: Sequence[str],
+    X: npt.NDArray[np.generic],
+    L: Doubles,
+    weight: Doubles | None,
+    decay: Doubles,
+    beta: Doubles,
+    damping: float,
+    group: npt.NDArray[np.int64] | None,
+    alpha: Doubles | None,
+    known: Doubles,
+    n_threads: int = ...,
+) -> tuple[Doubles | None, float, tuple[float, float, Doubles, Doubles] | None]: ...
 def factor(matrix: Doubles, diagonal: Doubles) -> Doubles | None: ...
 def solve(U: Doubles, b: Doubles) -> Doubles: ...
 def inverse_diagonal(U: Doubles) -> Doubles: ...

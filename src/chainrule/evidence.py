@@ -1,12 +1,11 @@
 """Least squares by second order: Levenberg and Marquardt's steps, and MacKay's evidence, which sets the penalties.
 
-Numbers are those of docs/derivation.md, sections 16, 17 and 22. The engines make the matrices, factor and solve them; the
-rest is here. All sums go one after the other, so that equal seeds give equal bits with both processors and threads.
+Numbers are those of docs/derivation.md, sections 16, 17 and 22. A step is an engine's (reference.py); when they end, and when
+the evidence is listened to, is here.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -16,18 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule.data import Doubles, Floats, Indices
-from chainrule.elementary import logarithm, total
+from chainrule.elementary import total
 from chainrule.functions import Objective
 from chainrule.generator import uniform
 from chainrule.network import Network
 
-RAISE, LOWER = 4.0, 5.0  # the damping is multiplied or divided by these after a step that failed or succeeded
-LEAST, MOST = 1e-12, 1e10  # of the damping; beyond it no step helps
-STRIDE = 0.1  # of a step, by which it is asked how the outputs curve along it
-BENT = 0.375  # of a step's length, the most that is to come of the curve
 FIRST_PRECISION, FIRST_NOISE = 0.1, 10.0  # α and β before the data have spoken
 DEAF = 3  # steps with these: at the start all inputs seem irrelevant, and what is given up then never comes back
-WEAKEST, STRONGEST = 1e-6, 1e8  # of the precisions α
 QUIET = 5  # the steps that must have changed little before the end
 BIASES = 1 << 20  # the random stream of first biases: far from those of layers
 LITTLE = 1e-5  # of the evidence, a row; of the sum of squares, of itself
@@ -117,30 +111,28 @@ class LeastSquares:
     damping: float = 1e-2
     evidence: Evidence | None = None
 
-    def __post_init__(self) -> None:
-        self.missing = np.isnan(self.labels)
-        self.count = None if self.of is None else np.bincount(self.of)  # of each group's parameters
-
     def minimise(self, iterations: int, iterated: Callable[[Doubles], bool]) -> bool:
         """Take steps; after each, `iterated` is told the mean of e² of each output, and ends it by True.
 
         Returns True where it came to rest: F or the evidence has stopped moving, or no step lowers F any more.
         """
         n, k = self.labels.shape
-        known = (~self.missing).sum(axis=0)
+        known = (~np.isnan(self.labels)).sum(axis=0).astype(np.float64)
         beta = np.full(k, FIRST_NOISE if self.of is not None else 1.0)
         alpha = np.full(0 if self.of is None else int(self.of.max()) + 1, FIRST_PRECISION)
         marks: list[float] = []
         for step in range(iterations):
-            matrix, squares = self.engine.normal_equations(
-                self.parameters, self.sizes, self.activations, self.rows, self.labels, self.weight, beta, self.n_threads
-            )
             decay = self.decay if self.of is None else alpha[self.of]
-            moved = self._step(matrix, total(squares), decay, beta)
+            listens = self.of is not None and step >= self.deaf
+            moved, self.damping, heard = self.engine.least_squares_step(
+                self.parameters, self.sizes, self.activations, self.rows, self.labels, self.weight, decay, beta,
+                self.damping, self.of if listens else None, alpha if listens else None, known, self.n_threads,
+            )  # fmt: skip
             if moved is None:
                 return True
-            if self.of is not None and step >= self.deaf:
-                alpha, beta = self._listen(matrix, moved, alpha, beta, known)
+            if heard is not None:
+                log, effective, alpha, beta = heard
+                self.evidence = Evidence(log, effective, alpha, np.sqrt(1 / beta))
             mark = self.evidence.log if self.evidence is not None else self._height(moved, decay, beta)
             marks.append(mark)
             if iterated(moved / np.maximum(known, 1)):
@@ -153,68 +145,3 @@ class LeastSquares:
     def _height(self, squares: Doubles, decay: Doubles, beta: Doubles) -> float:
         """F (86) of the sums of squares, and of the parameters as they are."""
         return float(0.5 * (total(beta * squares) + total(decay * self.parameters**2)))
-
-    def _answers(self, parameters: Floats) -> Doubles:
-        z = self.engine.predict(parameters, self.sizes, self.activations, self.rows, self.n_threads)
-        return np.asarray(z, dtype=np.float64)
-
-    def _squares(self) -> Doubles:
-        squares = np.where(self.missing, 0.0, self._answers(self.parameters) - self.labels) ** 2
-        return total(squares if self.weight is None else squares * self.weight[:, None])
-
-    def _curvature(self, here: Floats, step: Doubles, z: Doubles, beta: Doubles) -> Doubles:
-        """½ JᵀB ∂²z/∂t² (102) along a step from where the outputs are z: the gradient of a loss whose e it is."""
-        before, after = (self._answers(here + t * step) for t in (-STRIDE, STRIDE))
-        curve = beta * (before - 2 * z + after) / (2 * STRIDE**2)  # (101)
-        aim = z - (curve if self.weight is None else self.weight[:, None] * curve)
-        aim[self.missing] = np.nan
-        _, gradient = self.engine.loss_and_gradient(
-            here, self.sizes, self.activations, self.rows, aim, Objective("half_squared_error"), None, self.n_threads
-        )
-        return np.asarray(len(z) * gradient)
-
-    def _step(self, matrix: Doubles, squares: Doubles, decay: Doubles, beta: Doubles) -> Doubles | None:
-        """One step (88, 103) that lowers F, with more damping where it must: the sums of squares after it, or None."""
-        here, before = self.parameters.copy(), self._height(squares, decay, beta)
-        z = self._answers(here)
-        slope = np.ascontiguousarray(matrix[: len(here), len(here)]) + decay * here  # (87)
-        scale = float(total(beta)) / len(beta)
-        while self.damping < MOST:
-            factor = self.engine.factor(matrix, decay + self.damping * scale)
-            if factor is not None:
-                step = self.engine.solve(factor, slope)
-                bend = self.engine.solve(factor, self._curvature(here, step, z, beta))  # (102)
-                if total(bend**2) <= BENT**2 * total(step**2):
-                    step += bend  # (103)
-                self.parameters[:] = here - step  # (88)
-                moved = self._squares()
-                if self._height(moved, decay, beta) < before:
-                    self.damping = max(self.damping / LOWER, LEAST)
-                    return moved
-            self.damping *= RAISE
-        self.parameters[:] = here
-        return None
-
-    def _listen(
-        self, matrix: Doubles, squares: Doubles, alpha: Doubles, beta: Doubles, n: Indices
-    ) -> tuple[Doubles, Doubles]:
-        """Return α and β as the evidence has them, and keep that; as they are where the matrix is not positive."""
-        assert self.of is not None
-        assert self.count is not None
-        factor = self.engine.factor(matrix, alpha[self.of])
-        if factor is None:
-            return alpha, beta
-        inverse, pivots = self.engine.inverse_diagonal(factor), np.diag(factor)
-        count = self.count
-        sums = np.bincount(self.of, self.parameters**2)
-        determined = np.minimum(np.maximum(count - alpha * np.bincount(self.of, inverse), 1e-6), count)  # (91)
-        gamma = float(total(determined))
-        log = (
-            -0.5 * float(total(beta * squares) + total(alpha * sums))
-            + 0.5 * float(total(count * logarithm(alpha)) + total(n * logarithm(beta / (2 * math.pi))))
-            - float(total(logarithm(pivots)))
-        )  # (90)
-        alpha = np.minimum(np.maximum(determined / np.maximum(sums, 1e-300), WEAKEST), STRONGEST)  # (92)
-        beta = np.where(n > 0, np.maximum(n - gamma / len(beta), 1.0) / np.maximum(squares, 1e-300), beta)  # (93)
-        self.evidence = Evidence(log, gamma, alpha, np.sqrt(1 / beta))
-        return alpha, beta

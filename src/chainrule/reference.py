@@ -7,6 +7,7 @@ It is not fast. Numbers are those of docs/derivation.md. Rows are samples: X is 
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise, repeat
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from chainrule.elementary import logarithm, total
 from chainrule.functions import ACTIVATIONS, Objective, activate, output_delta, through_output
 from chainrule.generator import draws, kept, permutation
 from chainrule.optimizers import Settings, State, clip_norm, take_step
@@ -24,6 +26,12 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.floating]
 Masks = list[Array]  # of what enters each layer, (n, units)
+
+RAISE, LOWER = 4.0, 5.0  # the damping is multiplied or divided by these after a step that failed or succeeded
+LEAST, MOST = 1e-12, 1e10  # of the damping; beyond it no step helps
+STRIDE = 0.1  # of a step, by which it is asked how the outputs curve along it
+BENT = 0.375  # of a step's length, the most that is to come of the curve
+WEAKEST, STRONGEST = 1e-6, 1e8  # of the precisions α
 
 # Of numbers too large: they show in the answer, a divergence in the loss, and that is reported once.
 quietly = np.errstate(over="ignore", invalid="ignore")
@@ -405,3 +413,99 @@ def solve(U: Array, b: Array) -> Array:
 def inverse_diagonal(U: Array) -> Array:
     """The diagonal (94) of (UᵀU)⁻¹."""
     return np.asarray((np.linalg.inv(U) ** 2).sum(axis=1))
+
+
+def least_squares_step(
+    theta: Floats,
+    sizes: Sequence[int],
+    activations: Sequence[str],
+    X: npt.NDArray[np.generic],
+    L: Array,
+    weight: Array | None,
+    decay: Array,
+    beta: Array,
+    damping: float,
+    group: npt.NDArray[np.intp] | None,
+    alpha: Array | None,
+    known: Array,
+    n_threads: int = 1,
+) -> tuple[Array | None, float, tuple[float, float, Array, Array] | None]:
+    """One step (88, 103) of Levenberg and Marquardt that lowers F (86), with more damping where it must; theta is changed.
+
+    F is ½ Σ β w e² + ½ Σ decay m². Returns the sums w e² of each output after it, (k,), None where no step lowers F; the
+    damping of the next; and, where the group of each parameter is given, and α of each group, the evidence: its log (90), how
+    many parameters are determined, and α and β as it has them. `known` says how many labels of each output are not missing.
+    Sums go one after the other, so that equal seeds give equal bits with all processors and threads.
+    """
+    matrix, each = normal_equations(theta, sizes, activations, X, L, weight, beta, n_threads)
+    here, squares = theta.copy(), total(each)
+    before = 0.5 * (total(beta * squares) + total(decay * here**2))  # (86)
+    z = predict(here, sizes, activations, X).astype(np.float64)
+    slope = np.ascontiguousarray(matrix[: len(here), len(here)]) + decay * here  # (87)
+    scale = float(total(beta)) / len(beta)
+    while damping < MOST:
+        U = factor(matrix, decay + damping * scale)
+        if U is not None:
+            step = solve(U, slope)
+            bend = solve(U, _curvature(here, step, sizes, activations, X, L, weight, z, beta))  # (102)
+            if total(bend**2) <= BENT**2 * total(step**2):
+                step += bend  # (103)
+            theta[:] = here - step  # (88)
+            e = np.where(np.isnan(L), 0.0, predict(theta, sizes, activations, X).astype(np.float64) - L)
+            squares = total(e**2 * _weights(weight, len(e))[:, None])
+            if 0.5 * (total(beta * squares) + total(decay * theta**2)) < before:
+                damping = max(damping / LOWER, LEAST)
+                heard = None
+                if group is not None and alpha is not None:
+                    heard = _evidence(theta, matrix, squares, group, alpha, beta, known)
+                return squares, damping, heard
+        damping *= RAISE
+    theta[:] = here
+    return None, damping, None
+
+
+def _curvature(
+    here: Floats,
+    step: Array,
+    sizes: Sequence[int],
+    activations: Sequence[str],
+    X: npt.NDArray[np.generic],
+    L: Array,
+    weight: Array | None,
+    z: Array,
+    beta: Array,
+) -> Array:
+    """½ JᵀB ∂²z/∂t² (102) along a step from where the outputs are z: the gradient of a loss whose e it is."""
+    before, after = (predict(here + t * step, sizes, activations, X).astype(np.float64) for t in (-STRIDE, STRIDE))
+    curve = beta * (before - 2 * z + after) / (2 * STRIDE**2)  # (101)
+    aim = z - _weights(weight, len(z))[:, None] * curve
+    aim[np.isnan(L)] = np.nan
+    _, gradient = loss_and_gradient(here, sizes, activations, X, aim, Objective("half_squared_error"), None)
+    return np.asarray(len(z) * gradient)
+
+
+def _evidence(
+    theta: Floats,
+    matrix: Array,
+    squares: Array,
+    group: npt.NDArray[np.intp],
+    alpha: Array,
+    beta: Array,
+    known: Array,
+) -> tuple[float, float, Array, Array] | None:
+    """The evidence of the matrix before a step and the parameters after it; None where that is not positive."""
+    U = factor(matrix, alpha[group])
+    if U is None:
+        return None
+    count, sums = np.bincount(group, minlength=len(alpha)), np.bincount(group, theta**2, len(alpha))
+    unsure = alpha * np.bincount(group, inverse_diagonal(U), len(alpha))
+    determined = np.minimum(np.maximum(count - unsure, 1e-6), count)  # (91)
+    gamma = float(total(determined))
+    log = (
+        -0.5 * float(total(beta * squares) + total(alpha * sums))
+        + 0.5 * float(total(count * logarithm(alpha)) + total(known * logarithm(beta / (2 * math.pi))))
+        - float(total(logarithm(np.diag(U))))
+    )  # (90)
+    alpha = np.minimum(np.maximum(determined / np.maximum(sums, 1e-300), WEAKEST), STRONGEST)  # (92)
+    sure = np.maximum(known - gamma / len(beta), 1.0) / np.maximum(squares, 1e-300)
+    return log, gamma, alpha, np.where(known > 0, sure, beta)  # (93)
