@@ -12,7 +12,7 @@ from sklearn.linear_model import LinearRegression
 
 import chainrule
 from chainrule import Classifier, Network, Regressor
-from chainrule.auto.planning import Plan, choose_widths
+from chainrule.auto.planning import Plan, better_plan, choose_widths
 from chainrule.auto.recipes import BINNED, ENCODED, FINE, WIDTHS, Recipe, by_batches, by_evidence, names_apart
 from chainrule.auto.task import Task
 from chainrule.auto.trainer import Trainer
@@ -105,6 +105,22 @@ def test_a_way_that_is_far_worse_after_short_trainings_is_left(bent, left, monke
     ways, _ = choose_widths(trainer, heard, Fold(np.arange(10), np.arange(10, 20)), large)
     assert [{recipe.bend for recipe in recipes} for recipes in ways] == [{bend} for bend in left]
     assert all(len(recipes) == 3 for recipes in ways)
+
+
+@pytest.mark.parametrize(("bent", "chosen"), [(2.0, ""), (0.5, "log"), (0.99, "")])
+def test_what_is_likely_is_of_the_plan_that_is_better_so_far(bent, chosen, monkeypatch):
+    """As its large recipe, trained already, has it: so that what is trained ahead is not in vain."""
+    trainer = trainer_of_answers(monkeypatch, lambda recipe: bent if recipe.bend else 1.0)
+    answered, ahead = Trainer.all_of, []
+    monkeypatch.setattr(Trainer, "all_of", lambda self, jobs, likely: ahead.extend(likely) or answered(self, jobs))
+    folds = [Fold(np.arange(10), np.arange(10, 20)), Fold(np.arange(10, 20), np.arange(10))]
+    plans = [
+        Plan([Recipe("adamw", (64,), "silu", bend=b), Recipe("bayesian", (5,), "tanh", bend=b)]) for b in ("", "log")
+    ]
+    for plan in plans:
+        trainer.known[plan.recipes[0], 0] = answered(trainer, [(plan.recipes[0], folds[0], 0)])[0]
+    assert better_plan(trainer, plans, folds).recipes[0].bend == chosen
+    assert [recipe.bend for recipe, _, _ in ahead] == [chosen]
 
 
 @pytest.mark.parametrize(("costly", "error", "wanted"), [(True, 0.1, (10,)), (True, 3.0, (64,)), (False, 0.1, (64,))])

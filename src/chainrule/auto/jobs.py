@@ -18,7 +18,7 @@ Job = tuple[Recipe, Fold, int]  # and the number of the network
 class Queue:
     """Jobs that several threads take from; those ahead only while others, or after one of these the last of them, still run.
 
-    Of the bayesian ones so many run at once, unless nothing else is left: their steps are many and short, and slow each other.
+    Of the bayesian ones so many run at once, unless nothing else is left: their many short steps slow each other.
     """
 
     jobs: list[Job]

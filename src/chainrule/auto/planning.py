@@ -163,16 +163,22 @@ def short_of(recipe: Recipe) -> Recipe:
 def better_plan(trainer: Trainer, plans: list[Plan], folds: list[Fold]) -> Plan:
     """Return the first of two plans, unless the best recipe of the second is clearly better for the first fold."""
     fold = folds[0]
+
+    def better() -> Plan:
+        """Of the two as far as their recipes have been trained."""
+        lowest = []
+        for plan in plans:
+            trials = [Trial(r, [fold], [trainer.known[r, 0]]) for r in plan.recipes if (r, 0) in trainer.known]
+            for trial in trials:
+                trial.judge(trainer.task.loss_of)
+            lowest.append(min((trial.loss for trial in trials if np.isfinite(trial.loss)), default=np.inf))
+        return plans[1] if less(lowest[1], lowest[0], behind(trainer.task.judged_by(fold))) else plans[0]
+
     jobs = [(recipe, fold, 0) for plan in plans for recipe in plan.recipes]
-    lowest: dict[Recipe, float] = {}
-    for (recipe, _, _), made in zip(jobs, trainer.all_of(jobs, plans[0].likely(folds)), strict=True):
-        trial = Trial(recipe, [fold], [made] if made else [])
+    for (recipe, _, _), made in zip(jobs, trainer.all_of(jobs, better().likely(folds)), strict=True):
         if made is not None:
-            trial.judge(trainer.task.loss_of)
             trainer.known[recipe, 0] = made
-        lowest[recipe] = trial.loss if np.isfinite(trial.loss) else np.inf
-    first, second = (min(lowest[recipe] for recipe in plan.recipes) for plan in plans)
-    return plans[1] if less(second, first, behind(trainer.task.judged_by(fold))) else plans[0]
+    return better()
 
 
 def choose_augmentation(trainer: Trainer, recipe: Recipe, fold: Fold, candidates: list[Augmentation | None]) -> Recipe:
