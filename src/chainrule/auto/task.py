@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from chainrule.auto.recipes import FEWER, ONE_IN, PARTS, Examples, Recipe
-from chainrule.auto.trials import FOLDS, Fold, make_folds
+from chainrule.auto.trials import Fold, make_folds, mixed
 from chainrule.data import Array, DataError, Doubles, Floats, Indices, alone
-from chainrule.generator import fingerprints, permutation
+from chainrule.generator import fingerprints
 from chainrule.inputs import Form, Inputs
 from chainrule.network import Network
 from chainrule.problem import Problem
@@ -128,8 +128,8 @@ class Task:
         def own(recipe: Recipe) -> Array:
             return self.encode(given, recipe)
 
-        mixed = permutation(self.seed, FOLDS, n)  # some of them, one in so many, are then of all kinds
-        return [Fold(mixed, np.arange(0), own) for _ in range(count)]
+        order = mixed(n, self.seed)  # some of them, one in so many, are then of all kinds
+        return [Fold(order, np.arange(0), own) for _ in range(count)]
 
     def judged_by(self, fold: Fold) -> int:
         """Return by how many rows a network of a fold is judged."""

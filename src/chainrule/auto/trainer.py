@@ -20,10 +20,9 @@ from chainrule.auto.pace import MAY_TAKE, Clock, Pace, at_any_rate
 from chainrule.auto.recipes import CHECKS, FIRST, Recipe, by_batches, start_of
 from chainrule.auto.relevance import Relevance
 from chainrule.auto.task import Task
-from chainrule.auto.trials import FOLDS, Check, Fold, Made, Trial
+from chainrule.auto.trials import Check, Fold, Made, Trial, mixed
 from chainrule.data import Array, Indices
 from chainrule.diagnosis import FORWARD, idle
-from chainrule.generator import permutation
 from chainrule.network import Network
 from chainrule.problem import SMALL
 from chainrule.training import Callback, History
@@ -273,9 +272,7 @@ class Trainer:
         task, clock, n = self.task, self.clock, len(self.task.table)
         if not clock.limited or "epochs" in task.fixed or task.inputs is None or n <= TIMED:
             return
-        order = permutation(task.seed, FOLDS, n)
-        if classes is not None:
-            order = order[np.argsort(classes[order], kind="stable")]
+        order = mixed(n, task.seed, classes)
         few = Trainer(task.part(order[:: -(-n // TIMED)]), self.n_threads, clock)
         recipes = by_batches(n, task.inputs, task.problem, task.fixed)
         recipe = max(recipes, key=lambda recipe: few.task.begin(recipe, np.arange(1), 0).parameters.size)

@@ -53,6 +53,12 @@ class Made(NamedTuple):
     form: Form = PLAIN  # in which it is given a table
 
 
+def mixed(rows: int, seed: int, classes: Array | None = None) -> Indices:
+    """Return the rows in an order of chance, those of a class together: one in so many is then of each class alike."""
+    order = permutation(seed, FOLDS, rows)
+    return order if classes is None else order[np.argsort(classes[order], kind="stable")]
+
+
 def make_folds(first: Indices, count: int, seed: int, classes: Array | None = None) -> list[Fold]:
     """Return folds, `count` or as many as rows differ, whose parts set aside are all rows; of each class alike.
 
@@ -61,10 +67,8 @@ def make_folds(first: Indices, count: int, seed: int, classes: Array | None = No
     rows = len(first)
     if (first == first[0]).all():
         first = np.arange(rows)
-    order = permutation(seed, FOLDS, rows)
+    order = mixed(rows, seed, classes)
     order = order[first[order] == order]
-    if classes is not None:
-        order = order[np.argsort(classes[order], kind="stable")]
     count = min(count, len(order))
     number = np.empty(rows, dtype=np.intp)
     number[order] = np.arange(len(order)) % count
