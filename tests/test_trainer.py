@@ -27,7 +27,7 @@ from chainrule.inputs import Inputs
 from chainrule.problem import Problem
 from chainrule.tables import read_table
 from chainrule.training import History, train
-from conftest import rmse, smooth
+from conftest import rmse, smooth, stepped
 
 SQUARES = Problem("half_squared_error", "identity", 1, {})
 
@@ -292,6 +292,32 @@ def test_costly_trainings_leave_no_core_idle(cores, alone, monkeypatch):
         assert [threads for _, threads in begun[:first]] == [cores // first] * first if first else True
         rest = 3 + len(beside) - first
         assert [threads for _, threads in begun[first:]] == [max(1, cores // max(rest, 1))] * rest
+
+
+def test_one_network_at_a_time_has_a_copy_of_a_very_large_table(monkeypatch):
+    """By all cores, and nothing of it ahead of the time; the bits are the same."""
+    running, most = [], []
+    fit_member = Trainer.fit_member
+
+    def counted(self, recipe, fold, number, threads=1):
+        running.append(recipe)
+        most.append((len(running), threads, recipe.form.bins > 0))
+        made = fit_member(self, recipe, fold, number, threads)
+        running.remove(recipe)
+        return made
+
+    monkeypatch.setattr(Trainer, "fit_member", counted)
+    X, y = stepped(200)
+    model = Regressor(random_state=0, ensemble=3, max_iter=5, n_threads=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        plain = model.fit(X, y).predict(X)
+        most.clear()
+        monkeypatch.setattr("chainrule.auto.trainer.HEAVY", 1000)
+        np.testing.assert_array_equal(model.fit(X, y).predict(X), plain)
+    heavy = [(count, threads) for count, threads, binned in most if binned]
+    assert set(heavy) == {(1, 2)}
+    assert len(heavy) >= 3
 
 
 def test_of_several_that_begin_the_best_goes_on(monkeypatch):

@@ -30,6 +30,7 @@ from chainrule.training import Callback, History
 LONG = 20_000  # rows, from which on a large network takes longer than all short trainings of bayesian ones
 SHARED = 128  # rows of a batch that several threads may well share
 TIMED = 2048  # rows that show how long a training takes
+HEAVY = 250_000_000  # numbers, of which one network at a time has a copy
 SEEN, COUNT = 10, 4  # where rows are very many, so few are learned from that so many networks can see each so often
 
 
@@ -176,7 +177,8 @@ class Trainer:
     def all_of(self, jobs: Sequence[Job], ahead: Sequence[Job] = (), part: float = MAY_TAKE) -> list[Made | None]:
         """Train many networks, one a core; None where training diverged, or was not begun before time was up.
 
-        Long ones that would leave cores idle in the end are trained before the others, by all cores. What is likely to come
+        Those of very large tables are trained one after the other, by all cores, and before the others long ones that would
+        leave cores idle in the end. What is likely to come
         next is trained ahead, by cores that have nothing else to do. Where time is limited, first networks are to take
         no more than a part of what is left, and costly ones come last.
         """
@@ -216,16 +218,24 @@ class Trainer:
         held = {*self.known, *self.tried}
         new = [job for job in jobs if (job[0], job[2]) not in held]
         self.set_paces(new, part)
-        first = [] if ahead or clock.limited else self.by_all_cores(new)
-        rest = sorted((job for job in jobs if job not in first), key=lambda job: job[0].costly == clock.limited)
+        heavy = [job for job in jobs if self.heavy(job[0])]
+        ahead = [job for job in ahead if not self.heavy(job[0])]
+        first = [] if ahead or clock.limited else [job for job in self.by_all_cores(new) if job not in heavy]
+        rest = [job for job in jobs if job not in first and job not in heavy]
+        rest.sort(key=lambda job: job[0].costly == clock.limited)
 
-        for some, beside in ((first, ()), (rest, ahead)):
+        for some, beside in (*(([job], ()) for job in heavy), (first, ()), (rest, ahead)):
             work_off(some, beside, self.n_threads, run, trained, clock.stopped)
         for recipe, fold, number in ahead:
             if (made := trained.get((recipe, fold, number))) is not None:
                 self.tried[recipe, number] = made
         self.in_vain.update(in_vain)  # for the next jobs: among these the order is by chance
         return [trained[job] for job in jobs]
+
+    def heavy(self, recipe: Recipe) -> bool:
+        """Whether what a network is given is so large that there had better be one at a time: each has a copy of its rows."""
+        width = self.task.width if self.task.inputs is None else self.task.inputs.width(recipe.form)
+        return len(self.task.table) * width > HEAVY
 
     def by_all_cores(self, jobs: list[Job]) -> list[Job]:
         """Return those of long trainings that would leave cores idle, each on one, in the end."""
