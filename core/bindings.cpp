@@ -275,13 +275,13 @@ auto bind_parameter_jacobian(const Vector<const T>& theta, nb::handle sizes, nb:
   return answers<T>(theta, sizes, activations, X, threads, shape, parameter_jacobian<T>);
 }
 
-// Least squares is a matter of doubles. The matrix has room for whole vectors in each row, and an odd number of panels: with a
-// power of two its rows would share a few sets of the caches.
+// Least squares is a matter of doubles. What a step is made of (normal_equations, factor, solve, inverse_diagonal) is here for what
+// else is asked of the matrix, and for tests.
 auto bind_normal_equations(const Vector<const double>& theta, nb::handle sizes, nb::handle activations, const Table& X,
                            const Matrix<double>& L, const Weight<double>& weight, const Vector<const double>& precision,
                            int threads) {
   const InstructionSet& set = instructions();
-  const int64_t width = set.float64.width, size = theta.shape(0), gap = ((size + width) / width | 1) * width;
+  const int64_t width = set.float64.width, size = theta.shape(0), gap = matrix_gap(size, width);
   const auto net = network(sizes, activations, width, theta.shape(0));
   const Data<double> data = data_of(*net, X, L, {Loss::half_squared_error, {}, 0, 0}, weight);
   if (precision.shape(0) != L.shape(1)) throw std::invalid_argument("precision must have one number for each output");

@@ -164,9 +164,11 @@ Stepped least_squares_step(const InstructionSet& set, const Network& net, double
                            double* beta, const Interrupted& interrupted) {
   const Kernels<double>& kernels = set.float64;
   const int64_t n = data.n, outputs = net.layers.back().out, size = net.flat_size, width = kernels.width;
-  const int64_t gap = ((size + width) / width | 1) * width;
+  const int64_t gap = matrix_gap(size, width);
   bool stopped = false;
   const Interrupted asked = [&] { return stopped = stopped || interrupted(); };
+  Watch watch(asked);
+  const double factoring = double(size) * double(size) * double(size) / 3;
   const Squares lowered{set, net, data, penalties, threads, asked};
   Memory memory;
   double *A = memory.take<double>((size + 1) * gap), *U = memory.take<double>(size * gap);
@@ -182,6 +184,7 @@ Stepped least_squares_step(const InstructionSet& set, const Network& net, double
   for (int64_t i = 0; i < size; i++) slope[i] = A[i * gap + size] + penalties.decay[i] * here[i];  // (87)
   const double scale = sum(outputs, [&](int64_t k) { return penalties.beta[k]; }) / double(outputs);
   auto leads_down = [&] {
+    if (watch.stop(factoring)) return false;
     if (!factored(kernels, A, size, gap, U, [&](int64_t i) { return penalties.decay[i] + damping * scale; }))
       return false;
     std::copy_n(slope, size, step);
@@ -200,7 +203,7 @@ Stepped least_squares_step(const InstructionSet& set, const Network& net, double
     return lowered.height(theta, squares) < before;
   };
   Stepped found{false, damping, false, 0, 0};
-  for (; damping < MOST && !stopped && !found.lower; damping *= RAISE)
+  for (; damping < MOST && !stopped; damping *= RAISE)
     if ((found.lower = leads_down() && !stopped)) {
       found.damping = std::max(damping / LOWER, LEAST);
       break;
@@ -210,7 +213,7 @@ Stepped least_squares_step(const InstructionSet& set, const Network& net, double
     std::copy_n(here, size, theta);
     return found;
   }
-  if (!penalties.group) return found;
+  if (!penalties.group || watch.stop(2 * factoring)) return found;
   found.heard = factored(kernels, A, size, gap, U, [&](int64_t i) { return penalties.alpha[penalties.group[i]]; });
   if (!found.heard) return found;
 

@@ -82,6 +82,9 @@ void jacobian(const InstructionSet& set, const Network& net, const T* theta, con
 template <class T>
 void parameter_jacobian(const InstructionSet& set, const Network& net, const T* theta, const Rows& x, int64_t n, T* J,
                         int threads, const Interrupted& interrupted);
+// The numbers of a row of a matrix of least squares, of so many parameters and one column more: room for whole vectors, and an odd
+// number of panels: with a power of two its rows would share a few sets of the caches.
+inline int64_t matrix_gap(int64_t size, int64_t width) { return ((size + width) / width | 1) * width; }
 // (89, 87) The sums over rows i and outputs j of precision_j w_i times JᵀJ, Jᵀe and e², e = z − l, as one matrix: A += [J e]ᵀ[J e],
 // (parameters + 1, gap), of which the right upper half counts. Each w_i e² is in `squares`, (n, k).
 void normal_equations(const InstructionSet& set, const Network& net, const double* theta, const Data<double>& data,

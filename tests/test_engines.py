@@ -718,7 +718,7 @@ LEAST_SQUARES = {
 
 
 def normal_equations(sizes, threads, rows=150):
-    """The normal equations at the initial values, and what is solved by them."""
+    """The normal equations at the initial values, and what is solved by them; and three steps with their evidence."""
     net = chainrule.Network(sizes, activation="tanh", output="identity", seed=4, dtype="float64")
     X = (4 * generator.uniform(0, 0, rows * sizes[0]) - 2).reshape(rows, -1)
     L = generator.uniform(0, 1, rows * sizes[-1]).reshape(rows, -1)
@@ -728,7 +728,15 @@ def normal_equations(sizes, threads, rows=150):
     upper = np.concatenate([A[i, i : n + 1] for i in range(n + 1)])
     U = NATIVE.factor(A, half)
     step = NATIVE.solve(U, np.ascontiguousarray(A[:n, n]))
-    return net, X, L, np.concatenate([upper, step, NATIVE.inverse_diagonal(U)])
+    found = [upper, step, NATIVE.inverse_diagonal(U)]
+    group, theta, damping = group_parameters(sizes), net.parameters.copy(), 1e-2
+    alpha, beta, known = np.full(group.max() + 1, 0.1), np.full(sizes[-1], 10.0), np.full(sizes[-1], float(rows))
+    for _ in range(3):
+        squares, damping, (log, effective, alpha, beta) = NATIVE.least_squares_step(
+            theta, net.sizes, net.activations, X, L, None, alpha[group], beta, damping, group, alpha, known, threads
+        )
+        found += [theta.copy(), squares, alpha, beta, [log, effective, damping]]
+    return net, X, L, np.concatenate(found)
 
 
 @pytest.mark.parametrize("name", LEAST_SQUARES)
@@ -778,11 +786,24 @@ def test_steps_have_the_same_bits_on_every_instruction_set():
     if NATIVE is None:
         pytest.skip("the C++ engine is not installed")
     before, found = NATIVE.instruction_set(), set()
-    for isa in SETS:
-        NATIVE.select(isa)
-        found.add(steps(NATIVE, [3, 5, 6, 2], True).tobytes())
-    NATIVE.select(before)
+    try:
+        for isa in SETS:
+            NATIVE.select(isa)
+            found.add(steps(NATIVE, [3, 5, 6, 2], True).tobytes())
+    finally:
+        NATIVE.select(before)
     assert len(found) == 1
+
+
+def test_steps_are_the_textbooks_made_of_the_cores_parts(native, monkeypatch):
+    """To the last bit: the order of sums, the logarithms, the choice of a bend."""
+    for name in ("normal_equations", "factor", "solve", "inverse_diagonal"):
+        monkeypatch.setattr(reference, name, getattr(NATIVE, name))
+    monkeypatch.setattr(reference, "loss_and_gradient", lambda *given: NATIVE.loss_and_gradient(*given[:-1], None, 1))
+    monkeypatch.setattr(reference, "predict", lambda *given: NATIVE.predict(*given, 1))
+    for sizes in ([4, 7, 1], [3, 5, 6, 2]):
+        for weighted in (False, True):
+            assert np.array_equal(steps(reference, sizes, weighted), steps(NATIVE, sizes, weighted))
 
 
 def test_a_step_that_leads_nowhere(engine):
@@ -948,8 +969,9 @@ def test_the_gil_is_released(native):
         ([300, 400, 10], "train(net, X, L, batch_size=100_000, epochs=10**6, learning_rate=0.01)"),
         ([1, 2500, 2500, 1], "train(net, X, L, batch_size=64, epochs=10**6, learning_rate=1e-6)"),
         ([300, 400, 10], "train(net, X, L, solver='lbfgs', epochs=10**6, tol=0)"),
+        ([1, 800, 1], "train(net, X[:99], L[:99], solver='levenberg_marquardt', epochs=10**6, tol=0)"),
     ],
-    ids=["small steps", "one step over all rows", "narrow, wide, narrow", "lbfgs"],
+    ids=["small steps", "one step over all rows", "narrow, wide, narrow", "lbfgs", "least squares"],
 )
 def test_ctrl_c_stops_at_once_and_keeps_what_was_learned(sizes, work, compiled):
     code = f"""
@@ -1366,7 +1388,7 @@ def test_both_engines_take_the_same_arguments():
 
     functions = {f.name: [a.arg for a in f.args.args] for f in ast.parse(stub).body if isinstance(f, ast.FunctionDef)}
     names = ("predict", "mean_loss", "loss_and_gradient", "run_epochs", "jacobian", "parameter_jacobian")
-    for name in (*names, "normal_equations", "factor", "solve", "inverse_diagonal"):
+    for name in (*names, "normal_equations", "factor", "solve", "inverse_diagonal", "least_squares_step"):
         assert list(inspect.signature(getattr(reference, name)).parameters) == functions[name]
     state = State.start("adam", np.zeros(2), 0.1)
     with pytest.raises(TypeError):

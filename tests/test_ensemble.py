@@ -18,7 +18,7 @@ from chainrule.auto.learner import Learner
 from chainrule.auto.planning import Plan
 from chainrule.auto.recipes import Recipe
 from chainrule.auto.task import Task, originals
-from chainrule.auto.trainer import Trainer
+from chainrule.auto.trainer import OF_ALL, Trainer
 from chainrule.auto.trials import Check, Fold, Made, Trial, choose_shares, make_folds
 from chainrule.data import DataError
 from chainrule.ensemble import Ensemble, Member, Pool
@@ -239,7 +239,7 @@ def test_what_a_fit_did_is_said(rng, tmp_path):
     model = Regressor(random_state=0).fit(X, y)
     said = model.summary()
     assert re.match(
-        r"8 networks, tanh \S+ by bayesian \(mean loss \S+ before training on all rows\), on rows not learned from; "
+        r"\d networks, tanh \S+ by bayesian \(mean loss \S+ before training on all rows\), on rows not learned from; "
         r"the others: silu 128",
         said,
     )
@@ -345,7 +345,7 @@ def test_what_fell_behind_is_tried_after_all(later, shares, monkeypatch):
 
 def test_of_few_rows_all_are_learned_from_in_the_end(monkeypatch):
     """By bayesian networks, which need none set aside; those that judged stay where there are more, or time is up."""
-    X, y = smooth(160)
+    X, y = smooth(240)
 
     def learned(rows, **fit):
         model = Regressor((5,), activation="tanh", max_iter=30, ensemble=3, random_state=0).fit(
@@ -363,9 +363,10 @@ def test_of_few_rows_all_are_learned_from_in_the_end(monkeypatch):
     trainer = Trainer(task)
     for k, member in enumerate(model.ensemble_.members):
         recipe = Recipe("bayesian", (5,), "tanh", epochs=30, starts=6)
-        own = trainer.fit_member(recipe, Fold(np.arange(100), np.arange(1)), 100 + k)
+        own = trainer.fit_member(recipe, Fold(np.arange(100), np.arange(1)), OF_ALL + k)
         np.testing.assert_array_equal(member.network.parameters, own.network.parameters)
-    assert learned(151)[1] is None
+    assert learned(225)[1] == "all", "each was judged by 75 and learned from 150"
+    assert learned(228)[1] is None
     assert learned(100, X_val=X[100:], y_val=y[100:])[1] is None
     late = Learner.learn_all
 
@@ -374,7 +375,11 @@ def test_of_few_rows_all_are_learned_from_in_the_end(monkeypatch):
         late(self, trial)
 
     monkeypatch.setattr(Learner, "learn_all", when_time_is_up)
-    assert learned(100)[1] is None
+    model, rows = learned(100)
+    assert rows is None
+    assert not model.hurried_, "nothing is missing"
+    with pytest.warns(ConvergenceWarning, match="no network found"):  # is said all the same
+        Regressor((5,), activation="tanh", max_iter=30, ensemble=3, random_state=0).fit(X[:60], np.arange(60) % 7)
 
 
 def test_a_function_that_some_starts_miss():

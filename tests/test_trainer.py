@@ -339,10 +339,41 @@ def test_of_several_that_begin_the_best_goes_on(monkeypatch):
     assert asked == [(5, FIRST, DEAF), (1005, FIRST, DEAFER), (2005, FIRST, DEAF), (3005, FIRST, DEAFER)]
     trainer.begin(replace(recipe, epochs=7), np.arange(20), 0, 1)
     assert {epochs for _, epochs, _ in asked[4:]} == {7}, "what the user has settled"
-    trainer.clock.stopped.set()
-    network, _, history = trainer.begin(recipe, np.arange(20), 1, 1)
-    assert history is not None
-    assert len(asked) == 9
+
+
+def test_when_time_is_up_among_several_that_begin_the_best_so_far_answers(monkeypatch):
+    """And is not taken for one whose training is whole."""
+    labels, logs = np.zeros((20, 1)), {5: -3.0, 1005: -1.0, 2005: -2.0}
+    trainer = Trainer(Task(SQUARES, None, labels, labels))
+
+    def train(self, network, recipe, kept, number, look, threads):
+        if number == 2005:
+            trainer.clock.stopped.set()
+        heard = Evidence(logs[number], 1.0, np.ones(1), np.ones(1))
+        return History(loss=[0.0] * recipe.epochs, evidence=heard)
+
+    monkeypatch.setattr(Trainer, "train", train)
+    made = trainer.fit_member(Recipe("bayesian", (3,), "tanh", starts=4), Fold(np.arange(20), np.arange(3)), 5)
+    assert (made.history.evidence.log, made.history.epochs, made.whole) == (-1.0, FIRST, False)
+    expected = trainer.task.begin(Recipe("bayesian", (3,), "tanh"), np.arange(20), 1005).parameters
+    np.testing.assert_array_equal(made.network.parameters, expected)
+
+
+def test_ctrl_c_between_two_trainings(monkeypatch):
+    """On one thread it is heard there, too: what answers is what was learned."""
+    X, y = smooth(60)
+    asked, encode = [], Task.begin
+
+    def pressed(self, *given):
+        asked.append(1)
+        if len(asked) == 20:
+            raise KeyboardInterrupt
+        return encode(self, *given)
+
+    monkeypatch.setattr(Task, "begin", pressed)
+    with pytest.warns(UserWarning, match="interrupted"):
+        model = Regressor(random_state=0, n_threads=1).fit(X, y)
+    assert rmse(model, X, y) < 0.5 * np.std(y)
 
 
 def test_ctrl_c_on_one_thread(monkeypatch):

@@ -254,6 +254,31 @@ static std::string solved(const InstructionSet& set) {
   kernels.inverse_diagonal(A.data(), size, gap, V.data(), inverse.data());
   upper.insert(upper.end(), step.begin(), step.end());
   upper.insert(upper.end(), inverse.begin(), inverse.end());
+
+  std::vector<int64_t> group;  // evidence.py's group_parameters
+  int64_t groups = 0;
+  for (const Layer& layer : net.layers) {
+    const bool first = groups == 0;
+    for (int64_t i = 0; i < layer.out * layer.in; i++) group.push_back(first ? i % layer.in : groups);
+    groups += first ? layer.in : 1;
+    group.insert(group.end(), layer.out, groups++);
+  }
+  const size_t outputs = net.layers.back().out;
+  std::vector<double> theta(start.theta.data(), start.theta.data() + size), alpha(groups, 0.1), beta(outputs, 10.),
+      decay(size), sums(outputs), known(outputs, double(start.data.n));
+  double damping = 1e-2;
+  for (int k = 0; k < 3; k++) {
+    for (int64_t i = 0; i < size; i++) decay[i] = alpha[group[i]];
+    std::vector<double> next_alpha(groups), next_beta(outputs);
+    const Stepped found =
+        least_squares_step(set, net, theta.data(), start.data,
+                           {beta.data(), decay.data(), group.data(), groups, alpha.data(), known.data()}, damping,
+                           int(number("threads")), sums.data(), next_alpha.data(), next_beta.data(), nullptr);
+    if (!found.lower || !found.heard) std::exit(3);
+    damping = found.damping, alpha = next_alpha, beta = next_beta;
+    for (const auto* part : {&theta, &sums, &alpha, &beta}) upper.insert(upper.end(), part->begin(), part->end());
+    upper.insert(upper.end(), {found.log, found.effective, damping});
+  }
   return std::string(reinterpret_cast<const char*>(upper.data()), upper.size() * sizeof(double));
 }
 

@@ -509,14 +509,16 @@ class Estimator(Parameters):
         recipes, best = [trial.recipe for trial in trials], max(trials, key=lambda trial: trial.share)
         names = [f"{name}{clock.said(recipe)}" for name, recipe in zip(names_apart(recipes), recipes, strict=True)]
         self.choice_: list[dict[str, Any]] = [
-            {"recipe": name, "networks": len(t.networks), "loss": t.loss, "share": t.share}
-            | ({"rows": "all"} if t.whole else {})
+            {"recipe": name, "networks": len(t.networks), "parts": len(t.folds), "loss": t.loss, "share": t.share}
+            | ({"rows": "all"} if t.of_all else {})
             | ({"columns": relevance.named(task.inputs, t.recipe.few)} if t.recipe.few and task.inputs else {})
             | ({"first": task.loss_of(t.folds, both)} if (both := best.answers_for(t.folds)) else {})
             for name, t in zip(names, trials, strict=True)
         ]
         if all(trial.recipe.solver for trial in trials):
-            self.choice_.append({"recipe": "a constant answer", "networks": 0, "loss": learner.constant, "share": 0.0})
+            self.choice_.append(
+                {"recipe": "a constant answer", "networks": 0, "parts": 0, "loss": learner.constant, "share": 0.0}
+            )
         self.together_ = learner.loss
         self.hurried_ = clock.hurried and not clock.stopped.is_set()
 
@@ -539,12 +541,13 @@ class Estimator(Parameters):
             for c in used
         )
         parts += f", together {self.together_:.4g}" if len(used) > 1 else ""
-        most = max(c["networks"] for c in self.choice_)
+        parts_of = [c.get("parts", c["networks"]) for c in self.choice_]  # no file of an earlier version has parts
+        most = max(parts_of)
         rest = ", ".join(
             f"{c['recipe']} {c['loss']:.4g}"
-            + (f" on {c['networks']} of {most} parts" if 0 < c["networks"] < most else "")
+            + (f" on {count} of {most} parts" if 0 < count < most else "")
             + (f" (the first there {c['first']:.4g})" if "first" in c else "")
-            for c in self.choice_
+            for c, count in zip(self.choice_, parts_of, strict=True)
             if not c["share"]
         )
         what = "" if self.rows_.shape is None else f"images of {' x '.join(map(str, self.rows_.shape))}: "

@@ -80,5 +80,5 @@ def resolve(name: str | None) -> str:
 
 
 def load(name: str) -> ModuleType:
-    """Return the module of an engine: predict, mean_loss, loss_and_gradient, run_epochs, and the Jacobians."""
+    """Return the module of an engine: predict, mean_loss, loss_and_gradient, run_epochs, the Jacobians, least squares."""
     return _native if name == "native" else reference

@@ -86,7 +86,7 @@ def group_parameters(sizes: Sequence[int], inputs: Sequence[int] | None = None) 
         first = int(each[-1][-1]) + 1 if each else 0
         weights = np.tile(of_input, n_out) if k == 0 else np.full(n_in * n_out, first)
         each += [weights, np.full(n_out, int(weights.max()) + 1)]
-    return np.concatenate(each)
+    return np.concatenate(each).astype(np.int64)
 
 
 @dataclass

@@ -64,7 +64,11 @@ def work_off(
     threads = max(1, n_threads // max(len(jobs), 1))
     if n_threads == 1 or len(jobs) + len(ahead) <= 1:
         for job in jobs:
-            done[job] = run(job, threads)
+            try:
+                done[job] = run(job, threads)
+            except KeyboardInterrupt:  # between two trainings
+                stopped.set()
+                done[job] = run(job, threads)  # which ends at once: so there is something that answers
         return
     queue = Queue(list(jobs), list(ahead), max(1, n_threads // 2))
 
@@ -83,9 +87,8 @@ def work_off(
     with ThreadPoolExecutor(workers) as pool:
         running = [pool.submit(work) for _ in range(workers)]
         try:
-            while wait(
-                running, HEARD
-            ).not_done:  # a wait without end does not hear what is pressed, beside some packages
+            # A wait without end does not hear what is pressed, beside some packages.
+            while wait(running, HEARD).not_done:
                 pass
         except KeyboardInterrupt:
             stopped.set()

@@ -16,7 +16,7 @@ from chainrule.auto.jobs import Job
 from chainrule.auto.planning import Plan, plan
 from chainrule.auto.recipes import FEW_ROWS, Recipe, linear, others
 from chainrule.auto.task import Task
-from chainrule.auto.trainer import Trainer
+from chainrule.auto.trainer import OF_ALL, Trainer
 from chainrule.auto.trials import BEHIND, Check, Choice, Fold, Made, Trial, behind, choose_shares, less
 from chainrule.data import Array
 from chainrule.diagnosis import CLEARLY, Answers, Remedies, gross, learned, no_better, unvaried
@@ -28,7 +28,6 @@ from chainrule.training import History
 # A bayesian network's evidence below the middle of those of its recipe, in nats a label: one that fits by a third less. So
 # often others are then begun in its place.
 ASTRAY, STARTS = 0.2, 2
-OF_ALL = 100  # the number of the first network of all rows: no other has it
 LAYERS = {"hidden", "activation"}  # of a recipe
 INVERTIBLE = ("identity", "sigmoid", "softmax", "softplus", "exp")  # outputs that can be any constant
 
@@ -72,13 +71,15 @@ class Learner:
             choice = choose_shares(trials, task.loss_of, task.problem.pool)
         self.loss = choice.loss
         used = [trial for trial in trials if trial.share]
+        hurried, cut = clock.hurried, clock.late() or clock.hurried
         for trial in used:
             self.learn_all(trial)
+        clock.hurried = hurried  # where there was no time for that, nothing is missing
         if clock.hurried and not clock.stopped.is_set() and self.constant - self.loss <= CLEARLY * abs(self.constant):
             self.warnings.append(
                 "nothing was learned in the time that time_limit allows: set it higher, or leave it out"
             )
-        if not (clock.late() or clock.hurried):
+        if not cut:
             self.flatten(used, self.look_at_answers(choice, linear))
         self.look_for_idle([network for trial in used for network in trial.networks], choice.loss < linear)
         return trials, choice.pool.after(*task.labels.shape)
@@ -185,19 +186,19 @@ class Learner:
         """
         task, rows = self.task, np.arange(len(self.task.table))
         able = trial.recipe.bayesian and trial.recipe.hidden and not trial.recipe.few and task.validation is None
-        if not able or len(rows) > FEW_ROWS or self.trainer.clock.late():
+        if not able or len(trial.folds[0].kept) > FEW_ROWS or self.trainer.clock.late():
             return
-        whole = Fold(rows, rows[:1])
-        found = self.trainer.all_of([(trial.recipe, whole, OF_ALL + k) for k in range(len(trial.made))])
+        fold = Fold(rows, rows[:1])  # there is nothing to be judged by any more: one row is answered, and not looked at
+        found = self.trainer.all_of([(trial.recipe, fold, OF_ALL + k) for k in range(len(trial.made))])
         made = [one for one in found if one is not None and one.history.evidence is not None]
         if len(made) < len(trial.made) or self.trainer.clock.late():
             return
         logs = [one.history.evidence.log if one.history.evidence else -np.inf for one in made]
-        best, wrong = made[int(np.argmax(logs))], astray(logs, [len(rows)] * len(logs), task.labels.shape[1])
-        trial.made = [best if k in wrong else one for k, one in enumerate(made)]
+        wrong = astray(logs, [len(rows)] * len(logs), task.labels.shape[1])
+        trial.made = [one for k, one in enumerate(made) if k not in wrong]
         for one in trial.made:
             one.history.best_epoch, one.history.validation = one.history.epochs, trial.losses
-        trial.whole = True
+        trial.of_all = True
 
     def constant_trial(self, folds: list[Fold], bend: str) -> Trial:
         """Return networks that answer a constant."""
@@ -226,7 +227,9 @@ class Learner:
         problem = self.task.problem
         possible = outputs and problem.loss != "gaussian" and problem.output in INVERTIBLE
         for trial in trials if possible else ():
-            for network, z in zip(trial.networks, self.task.constants(trial.folds), strict=True):
+            rows = np.arange(len(self.task.table))
+            folds = [Fold(rows, rows[:1])] * len(trial.made) if trial.of_all else trial.folds
+            for network, z in zip(trial.networks, self.task.constants(folds), strict=True):
                 problem.flatten(network, self.task.as_taught(z[:1], trial.recipe)[0], outputs)
 
     def look_for_idle(self, networks: list[Network], better: bool) -> None:

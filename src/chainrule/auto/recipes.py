@@ -64,7 +64,7 @@ APART = ("learning_rate", "weight_decay", "label_smoothing")  # what sets recipe
 
 @dataclass(frozen=True)
 class Recipe:
-    """One way to train. Of a bayesian one only solver, hidden, activation, form, epochs, starts, deaf and parts count."""
+    """One way to train. Of a bayesian one nothing counts that is of batches, rates, penalties or dropout."""
 
     solver: str  # none: the answer is a constant
     hidden: tuple[int, ...]

@@ -34,6 +34,7 @@ HEAVY = 250_000_000  # numbers, of which one network at a time has a copy
 SEEN, COUNT = 10, 4  # where rows are very many, so few are learned from that so many networks can see each so often
 
 
+OF_ALL = 100  # the number of the first network of all rows: no other has it
 OTHER_START = 1000  # the number of the next beginning of a network, from that of one: no others have these
 
 
@@ -79,12 +80,13 @@ class Trainer:
                 check(history)
             return self.clock.late()
 
+        ended = history is not None  # with its start
         if history is None:
             history = self.train(network, replace(recipe, epochs=pace.epochs), kept, number, look, threads)
         self.clock.took[asked] = (time.perf_counter() - started) * threads
         if not checks:
             check(history)
-        whole = history.epochs == pace.epochs or history.ending not in ("stopped", "interrupted")
+        whole = not ended and (history.epochs == pace.epochs or history.ending not in ("stopped", "interrupted"))
         if not whole or pace != Pace(recipe.epochs):
             self.clock.hurried = True
         return Made(network, history, checks, whole, recipe.form)
@@ -93,20 +95,22 @@ class Trainer:
         """Return a network as a recipe begins with it: of several that whose evidence is the largest after some steps.
 
         Where rows are few, most that begin end in a poor minimum, and the evidence says which do not. If time is up in the
-        midst of it, the network is the last one, and there is a history of that.
+        midst of it, it is the best so far, and there is a history: it is not to be trained any further.
         """
         asked = replace(recipe, epochs=min(FIRST, recipe.epochs)), number
         if recipe.starts > 1 and asked not in self.started:
-            heard = [-np.inf] * recipe.starts
+            logs = [-np.inf] * recipe.starts
+            begun: list[tuple[Network, Recipe, History]] = []
             for k in range(recipe.starts):
                 start, short = number + k * OTHER_START, start_of(asked[0], k)
                 with contextlib.suppress(FloatingPointError):
                     network = self.task.begin(short, kept, start)
                     history = self.train(network, short, kept, start, lambda _: self.clock.late(), threads)
-                    heard[k] = -np.inf if history.evidence is None else history.evidence.log
-                    if self.clock.late():
-                        return network, short, history
-            self.started[asked] = int(np.argmax(heard))
+                    logs[k] = -np.inf if history.evidence is None else history.evidence.log
+                    begun.append((network, short, history))
+                if self.clock.late() and begun:
+                    return max(begun, key=lambda one: -np.inf if one[2].evidence is None else one[2].evidence.log)
+            self.started[asked] = int(np.argmax(logs))
         best = self.started.get(asked, 0)
         return self.task.begin(recipe, kept, number + best * OTHER_START), start_of(recipe, best), None
 
@@ -202,7 +206,8 @@ class Trainer:
                     in_vain.append(recipe)
             if self.report is not None:
                 seconds = time.perf_counter() - clock.began
-                self.report(f"{seconds:7.1f} s  {recipe}, network {number + 1}" + ("" if made else ": diverged"))
+                of, which = (" of all rows", number - OF_ALL) if number >= OF_ALL else ("", number)
+                self.report(f"{seconds:7.1f} s  {recipe}{of}, network {which + 1}" + ("" if made else ": diverged"))
             return made
 
         if not clock.limited:  # else one is looked at when its turn has come

@@ -90,7 +90,7 @@ class Trial:
     loss: float = np.inf
     losses: list[float] = field(default_factory=list)  # at each look
     share: float = 0.0
-    whole: bool = False  # its networks were trained once more, on all rows
+    of_all: bool = False  # its networks were trained once more, on all rows
 
     @property
     def networks(self) -> list[Network]:
