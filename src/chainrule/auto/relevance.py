@@ -61,9 +61,8 @@ class Relevance:
         plain = task.encode(task.table[some], replace(self.scout, form=PLAIN))
         taken = taken_one_by_one(plain, task.inputs.groups(PLAIN), labels, weight)
         self.counts[fold], self.straight[fold] = how_few(rises, len(taken))
-        rises[taken] += (np.ptp(rises) or 1.0) * (
-            2 - np.arange(len(taken)) / max(len(taken), 1)
-        )  # say most, the first more
+        sooner = 2 - np.arange(len(taken)) / max(len(taken), 1)
+        rises[taken] += (np.ptp(rises) or 1.0) * sooner  # these say most, the first of them more
         self.rises[fold] = rises
 
     def largest(self, fold: Fold, count: int) -> tuple[int, ...]:

@@ -32,8 +32,6 @@ SHARED = 128  # rows of a batch that several threads may well share
 TIMED = 2048  # rows that show how long a training takes
 HEAVY = 250_000_000  # numbers, of which one network at a time has a copy
 SEEN, COUNT = 10, 4  # where rows are very many, so few are learned from that so many networks can see each so often
-
-
 OF_ALL = 100  # the number of the first network of all rows: no other has it
 OTHER_START = 1000  # the number of the next beginning of a network, from that of one: no others have these
 
@@ -273,9 +271,8 @@ class Trainer:
             short = self.given(short, fold)
             network = self.task.begin(short, some, 0)
             seconds = self.train(network, short, some, 0, lambda _: self.clock.late(), threads).seconds
-            looked_at = (
-                self.task.judged_by(fold) * min(1.0, CHECKS / recipe.epochs) / 3
-            )  # answers take a third of training
+            # Answers take a third of training.
+            looked_at = self.task.judged_by(fold) * min(1.0, CHECKS / recipe.epochs) / 3
             return max(min(seconds, default=np.inf), SMALL) * (len(fold.kept) + looked_at) / len(some)
         return SMALL
 
