@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from chainrule.data import Doubles, Floats, Indices
-from chainrule.elementary import total
 from chainrule.functions import Objective
 from chainrule.generator import uniform
 from chainrule.network import Network
+from chainrule.reference import height
 
 FIRST_PRECISION, FIRST_NOISE = 0.1, 10.0  # α and β before the data have spoken
 DEAF = 3  # steps with these: at the start all inputs seem irrelevant, and what is given up then never comes back
@@ -133,7 +133,7 @@ class LeastSquares:
             if heard is not None:
                 log, effective, alpha, beta = heard
                 self.evidence = Evidence(log, effective, alpha, np.sqrt(1 / beta))
-            mark = self.evidence.log if self.evidence is not None else self._height(moved, decay, beta)
+            mark = self.evidence.log if self.evidence is not None else height(moved, beta, decay, self.parameters)
             marks.append(mark)
             if iterated(moved / np.maximum(known, 1)):
                 return False
@@ -141,7 +141,3 @@ class LeastSquares:
             if step >= self.deaf + QUIET and abs(mark - marks[-1 - QUIET]) <= least:
                 return True
         return False
-
-    def _height(self, squares: Doubles, decay: Doubles, beta: Doubles) -> float:
-        """F (86) of the sums of squares, and of the parameters as they are."""
-        return float(0.5 * (total(beta * squares) + total(decay * self.parameters**2)))

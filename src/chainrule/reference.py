@@ -415,6 +415,11 @@ def inverse_diagonal(U: Array) -> Array:
     return np.asarray((np.linalg.inv(U) ** 2).sum(axis=1))
 
 
+def height(squares: Array, beta: Array, decay: Array, theta: Floats) -> float:
+    """F (86) of the sums of squares of each output, and of the parameters."""
+    return float(0.5 * (total(beta * squares) + total(decay * theta**2)))
+
+
 def least_squares_step(
     theta: Floats,
     sizes: Sequence[int],
@@ -439,7 +444,7 @@ def least_squares_step(
     """
     matrix, each = normal_equations(theta, sizes, activations, X, L, weight, beta, n_threads)
     here, squares = theta.copy(), total(each)
-    before = 0.5 * (total(beta * squares) + total(decay * here**2))  # (86)
+    before = height(squares, beta, decay, here)
     z = predict(here, sizes, activations, X).astype(np.float64)
     slope = np.ascontiguousarray(matrix[: len(here), len(here)]) + decay * here  # (87)
     scale = float(total(beta)) / len(beta)
@@ -453,7 +458,7 @@ def least_squares_step(
             theta[:] = here - step  # (88)
             e = np.where(np.isnan(L), 0.0, predict(theta, sizes, activations, X).astype(np.float64) - L)
             squares = total(e**2 * _weights(weight, len(e))[:, None])
-            if 0.5 * (total(beta * squares) + total(decay * theta**2)) < before:
+            if height(squares, beta, decay, theta) < before:
                 damping = max(damping / LOWER, LEAST)
                 heard = None
                 if group is not None and alpha is not None:

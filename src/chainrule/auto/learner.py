@@ -184,17 +184,17 @@ class Learner:
 
         What they answered as they were for each fold has judged them; by all rows they are better than that.
         """
-        task, rows = self.task, np.arange(len(self.task.table))
+        task = self.task
         able = trial.recipe.bayesian and trial.recipe.hidden and not trial.recipe.few and task.validation is None
         if not able or len(trial.folds[0].kept) > FEW_ROWS or self.trainer.clock.late():
             return
-        fold = Fold(rows, rows[:1])  # there is nothing to be judged by any more: one row is answered, and not looked at
-        found = self.trainer.all_of([(trial.recipe, fold, OF_ALL + k) for k in range(len(trial.made))])
+        whole = task.whole
+        found = self.trainer.all_of([(trial.recipe, whole, OF_ALL + k) for k in range(len(trial.made))])
         made = [one for one in found if one is not None and one.history.evidence is not None]
         if len(made) < len(trial.made) or self.trainer.clock.late():
             return
         logs = [one.history.evidence.log if one.history.evidence else -np.inf for one in made]
-        wrong = astray(logs, [len(rows)] * len(logs), task.labels.shape[1])
+        wrong = astray(logs, [len(task.table)] * len(logs), task.labels.shape[1])
         trial.made = [one for k, one in enumerate(made) if k not in wrong]
         for one in trial.made:
             one.history.best_epoch, one.history.validation = one.history.epochs, trial.losses
@@ -227,8 +227,7 @@ class Learner:
         problem = self.task.problem
         possible = outputs and problem.loss != "gaussian" and problem.output in INVERTIBLE
         for trial in trials if possible else ():
-            rows = np.arange(len(self.task.table))
-            folds = [Fold(rows, rows[:1])] * len(trial.made) if trial.of_all else trial.folds
+            folds = [self.task.whole] * len(trial.made) if trial.of_all else trial.folds
             for network, z in zip(trial.networks, self.task.constants(folds), strict=True):
                 problem.flatten(network, self.task.as_taught(z[:1], trial.recipe)[0], outputs)
 

@@ -54,6 +54,10 @@ class Task:
         """How many inputs a network has that is given numbers as they are."""
         return self.table.shape[1] if self.inputs is None else self.inputs.width()
 
+    def width_of(self, recipe: Recipe) -> int:
+        """Return how many inputs a recipe's networks have."""
+        return self.width if self.inputs is None else self.inputs.width(recipe.form)
+
     def encode(self, table: Array, recipe: Recipe) -> Array:
         """Return what a recipe's networks are given of a table."""
         if self.inputs is None:
@@ -84,9 +88,8 @@ class Task:
 
     def begin(self, recipe: Recipe, kept: Indices, number: int) -> Network:
         """Return a network as a recipe begins with it."""
-        width = self.width if self.inputs is None else self.inputs.width(recipe.form)
         columns = 1 if self.inputs is None else len(self.inputs.given(recipe.form))
-        network = recipe.network(self.problem, width, columns, self.seed_of(number))
+        network = recipe.network(self.problem, self.width_of(recipe), columns, self.seed_of(number))
         if not recipe.bayesian:
             self.problem.begin(network, self.labels_of(recipe)[kept])
         return network
@@ -130,6 +133,12 @@ class Task:
 
         order = mixed(n, self.seed)  # some of them, one in so many, are then of all kinds
         return [Fold(order, np.arange(0), own) for _ in range(count)]
+
+    @property
+    def whole(self) -> Fold:
+        """All rows to learn from, where there is nothing to be judged by: one of them is answered, and not looked at."""
+        rows = np.arange(len(self.table))
+        return Fold(rows, rows[:1])
 
     def judged_by(self, fold: Fold) -> int:
         """Return by how many rows a network of a fold is judged."""

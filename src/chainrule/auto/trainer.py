@@ -97,18 +97,21 @@ class Trainer:
         """
         asked = replace(recipe, epochs=min(FIRST, recipe.epochs)), number
         if recipe.starts > 1 and asked not in self.started:
-            logs = [-np.inf] * recipe.starts
-            begun: list[tuple[Network, Recipe, History]] = []
+            begun: dict[int, tuple[Network, Recipe, History]] = {}
+
+            def log(k: int) -> float:
+                evidence = begun[k][2].evidence
+                return -np.inf if evidence is None else evidence.log
+
             for k in range(recipe.starts):
                 start, short = number + k * OTHER_START, start_of(asked[0], k)
                 with contextlib.suppress(FloatingPointError):
                     network = self.task.begin(short, kept, start)
                     history = self.train(network, short, kept, start, lambda _: self.clock.late(), threads)
-                    logs[k] = -np.inf if history.evidence is None else history.evidence.log
-                    begun.append((network, short, history))
+                    begun[k] = network, short, history
                 if self.clock.late() and begun:
-                    return max(begun, key=lambda one: -np.inf if one[2].evidence is None else one[2].evidence.log)
-            self.started[asked] = int(np.argmax(logs))
+                    return begun[max(begun, key=log)]
+            self.started[asked] = max(begun, key=log, default=0)
         best = self.started.get(asked, 0)
         return self.task.begin(recipe, kept, number + best * OTHER_START), start_of(recipe, best), None
 
@@ -180,9 +183,8 @@ class Trainer:
         """Train many networks, one a core; None where training diverged, or was not begun before time was up.
 
         Those of very large tables are trained one after the other, by all cores, and before the others long ones that would
-        leave cores idle in the end. What is likely to come
-        next is trained ahead, by cores that have nothing else to do. Where time is limited, first networks are to take
-        no more than a part of what is left, and costly ones come last.
+        leave cores idle in the end. What is likely to come next is trained ahead, by cores that have nothing else to do.
+        Where time is limited, first networks are to take no more than a part of what is left, and costly ones come last.
         """
         clock, early = self.clock, frozenset(ahead)
         trained: dict[Job, Made | None] = {}
@@ -237,8 +239,7 @@ class Trainer:
 
     def heavy(self, recipe: Recipe) -> bool:
         """Whether what a network is given is so large that there had better be one at a time: each has a copy of its rows."""
-        width = self.task.width if self.task.inputs is None else self.task.inputs.width(recipe.form)
-        return len(self.task.table) * width > HEAVY
+        return len(self.task.table) * self.task.width_of(recipe) > HEAVY
 
     def by_all_cores(self, jobs: list[Job]) -> list[Job]:
         """Return those of long trainings that would leave cores idle, each on one, in the end."""
