@@ -209,7 +209,7 @@ def test_saturated_networks_are_tried_again_with_smaller_steps_and_said(rng, mon
     assert min(rates) == pytest.approx(max(rates) / 10)
     monkeypatch.undo()
     with pytest.warns(
-        ConvergenceWarning, match="of the 128 units of hidden layer . answer the same .* Leave activation"
+        ConvergenceWarning, match="of the 96 units of hidden layer . answer the same .* Leave activation"
     ):
         Regressor(learning_rate_init=3.0, **how | {"activation": "tanh"}).fit(X, y)
 

@@ -212,7 +212,7 @@ def test_columns_are_embedded(tmp_path):
     model = Regressor(random_state=0, max_iter=20).fit(X, y)
     embedded = [m for m in model.ensemble_.members if m.form.embedding]
     assert {m.form for m in embedded} == {Form(32, 16, 8)}
-    assert {m.network.sizes for m in embedded} == {(model.inputs_.width(Form(32, 16, 8)), 16, 128, 128, 1)}
+    assert {m.network.sizes for m in embedded} == {(model.inputs_.width(Form(32, 16, 8)), 16, 96, 96, 1)}
     assert embedded[0].network.activations == ("identity", "silu", "silu", "identity")
     assert all(within(m, model.inputs_) for m in embedded)
     assert "32 bins and 16 waves" in model.summary()
@@ -251,7 +251,7 @@ def test_forms_suit_columns_and_what_is_settled(columns, settled, expected, rng)
     assert [recipe.form for recipe in recipes] == expected
     assert all(getattr(recipe, name) == value for recipe in recipes for name, value in settled.items())
     monotone = by_batches(500, inputs, replace(SQUARES, monotone=True), settled)
-    units = settled.get("hidden", (128,))[0]
+    units = settled.get("hidden", (96,))[0]
     assert [recipe.form for recipe in monotone] == ([Form(), Form(32)] if 33 * columns * units <= BINNED else [Form()])
     of_classes = by_batches(500, inputs, replace(SQUARES, loss="cross_entropy"), settled)
     assert [recipe.form for recipe in of_classes] == [*expected, Form()]  # the last has few units, for much noise
@@ -279,6 +279,14 @@ def test_what_goes_up_and_down_often_is_learned(tmp_path):
         assert not any(recipe.form.speed > 1 for recipe in tried)
     with pytest.raises(ValueError, match="waves x 0"):
         Form.from_json({"speed": 0})
+
+
+@pytest.mark.parametrize(
+    ("rows", "hidden"),
+    [(511, (96,) * 2), (512, (128,) * 2), (2500, (128,) * 3), (20_000, (256,) * 3)],
+)
+def test_networks_grow_with_rows(rows, hidden):
+    assert by_batches(rows, None, SQUARES, {})[0].hidden == hidden
 
 
 @pytest.mark.parametrize("settled", [{}, {"weight_decay": 0.5}, {"label_smoothing": 0.1}, {"hidden": (9,)}])

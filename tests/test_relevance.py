@@ -195,7 +195,7 @@ def test_recipes_of_few_columns_are_as_rich_as_these_allow(rng):
     [whole], [few] = (by_batches(500, inputs, PROBLEM, {}, given) for given in ((), (3, 5, 9, 20)))
     assert (whole.form, whole.few) == (Form(8, 4, 2), 0)
     assert (few.form, few.few) == (Form(32, 16, 8), 4)
-    assert f"{few}" == "silu 128-128 on 32 bins and 16 waves of 4 columns by adamw"
+    assert f"{few}" == "silu 96-96 on 32 bins and 16 waves of 4 columns by adamw"
 
 
 def test_what_lies_hidden_behind_larger_effects():

@@ -412,14 +412,20 @@ def test_ctrl_c_keeps_what_was_learned(monkeypatch):
 
 
 def test_ctrl_c_is_heard_where_a_lock_is_not():
-    """Some packages, as polars, hear of it first; then a wait without end does not."""
+    """Some packages, as polars, hear of it first; then a wait without end does not. It is pressed amid training."""
     program = (
         "import signal, threading, time\n"
         "import numpy as np\n"
         "import polars\n"
         "from chainrule import Regressor\n"
+        "from chainrule.auto import trainer\n"
         "X = np.random.default_rng(0).normal(size=(50_000, 10))\n"
-        "threading.Timer(0.7, signal.raise_signal, [signal.SIGINT]).start()\n"
+        "begin = trainer.work_off\n"
+        "def press(*jobs):\n"
+        "    trainer.work_off = begin\n"
+        "    threading.Timer(0.3, signal.raise_signal, [signal.SIGINT]).start()\n"
+        "    begin(*jobs)\n"
+        "trainer.work_off = press\n"
         "started = time.perf_counter()\n"
         "Regressor(random_state=0, n_threads=2).fit(X, X[:, 0] * X[:, 1])\n"
         "print(time.perf_counter() - started)\n"

@@ -213,7 +213,8 @@ def by_batches(
     network is soon too sure of what it has seen; but where they hardly overlap it may well be sure.
     """
     batch, epochs = batches(rows)
-    hidden = (128, 128) if rows < 2500 else (128, 128, 128) if rows < 20_000 else (256, 256, 256)
+    units = 96 if rows < 512 else 128 if rows < 20_000 else 256
+    hidden = (units,) * (2 if rows < 2500 else 3)
     rate = 0.01 if rows < 20_000 else 0.005
     activation = "tanh" if problem.monotone else "silu"  # which falls, too
     plain = Recipe("adamw", hidden, activation, batch_size=batch, epochs=epochs, learning_rate=rate)
@@ -221,7 +222,7 @@ def by_batches(
         fewer = math.ceil(OF_CLASSES * epochs)
         plain = replace(plain, epochs=fewer, weight_decay=1.0, label_smoothing=0.02)
     forms = [PLAIN]
-    units = 0 if inputs is None else len(columns or inputs.used)
+    given = 0 if inputs is None else len(columns or inputs.used)
     if inputs is not None:
         of = {form: inputs.width(replace(form, columns=columns)) for form in (*EMBEDDINGS, Form(BINS))}
         width = {form: w for form, w in of.items() if rows * w <= ENCODED}
@@ -229,12 +230,12 @@ def by_batches(
             first = (fixed.get("hidden") or hidden)[0]
             forms += [form for form in width if not form.embedding and width[form] * first <= BINNED]
         else:
-            forms = [next((form for form in width if 0 < width[form] * form.embedding * units <= EMBEDDED), PLAIN)]
+            forms = [next((form for form in width if 0 < width[form] * form.embedding * given <= EMBEDDED), PLAIN)]
     plain = replace(plain, few=len(columns))
     recipes = [replace(plain, form=form) for form in forms]
     main = recipes[-1]
     fine = inputs is not None and rows * inputs.width(replace(FINE, columns=columns)) <= ENCODED
-    if fine and main.form.embedding and units <= FINE_COLUMNS and rows >= FINE_ROWS:
+    if fine and main.form.embedding and given <= FINE_COLUMNS and rows >= FINE_ROWS:
         recipes.append(replace(main, form=FINE))
     if problem.loss in SMOOTHED:
         recipes += [*([sure(main)] if rows >= KNOWN else []), gentle(plain, epochs)]
