@@ -91,6 +91,21 @@ def test_each_network_is_reported(labels, capsys):
     assert all(re.fullmatch(r" *\d+\.\d s  .*, network \d+", line) for line in lines), lines
 
 
+def test_each_network_is_trained_once(monkeypatch, capsys):
+    """What is trained ahead is not trained again, nor said again: of targets that are bent, it may be likely twice."""
+    X = np.random.default_rng(0).normal(size=(200, 3))
+    y = np.exp(3 * np.sin(2 * X[:, 0]) * X[:, 1] + X[:, 2])
+    fit_member, trained = Trainer.fit_member, []
+
+    def noted(self, recipe, fold, number, threads=1):
+        trained.append((recipe, number))
+        return fit_member(self, recipe, fold, number, threads)
+
+    monkeypatch.setattr(Trainer, "fit_member", noted)
+    Regressor(random_state=0, n_threads=2, verbose=True).fit(X, y)
+    assert len(trained) == len(set(trained)) == len(capsys.readouterr().out.splitlines())
+
+
 def test_time_limit_ends_the_training():
     X, y = smooth(3000)
     started = time.perf_counter()

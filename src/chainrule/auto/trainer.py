@@ -194,7 +194,8 @@ class Trainer:
             recipe, fold, number = job
             if (recipe, number) in self.known:
                 return self.known.pop((recipe, number))
-            late = (recipe, number) not in self.tried and (clock.late() or clock.too_long(recipe, threads))
+            new = (recipe, number) not in self.tried
+            late = new and (clock.late() or clock.too_long(recipe, threads))
             if late and (number > 0 or any(trained.values())):
                 clock.hurried = True
                 return None
@@ -204,7 +205,7 @@ class Trainer:
                 made, vain = self.train_one(recipe, fold, number, threads)
                 if vain:
                     in_vain.append(recipe)
-            if self.report is not None:
+            if self.report is not None and new:
                 seconds = time.perf_counter() - clock.began
                 of, which = (" of all rows", number - OF_ALL) if number >= OF_ALL else ("", number)
                 self.report(f"{seconds:7.1f} s  {recipe}{of}, network {which + 1}" + ("" if made else ": diverged"))
@@ -224,7 +225,7 @@ class Trainer:
         new = [job for job in jobs if (job[0], job[2]) not in held]
         self.set_paces(new, part)
         heavy = [job for job in jobs if self.heavy(job[0])]
-        ahead = [job for job in ahead if not self.heavy(job[0])]
+        ahead = [job for job in ahead if not self.heavy(job[0]) and (job[0], job[2]) not in held]
         first = [] if ahead or clock.limited else [job for job in self.by_all_cores(new) if job not in heavy]
         rest = [job for job in jobs if job not in first and job not in heavy]
         rest.sort(key=lambda job: job[0].costly == clock.limited)
