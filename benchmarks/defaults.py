@@ -51,6 +51,11 @@ def recipe(**fields):
     return make
 
 
+def units(n: int):
+    """Change the units of its hidden layers."""
+    return recipe(hidden=lambda r: (n,) * len(r.hidden))
+
+
 def constant(module: str, **values):
     """Change constants of a module of the package."""
 
@@ -147,8 +152,8 @@ REGRESSIONS = {
     "relu instead of silu": recipe(activation="relu"),
     "gelu instead of silu": recipe(activation="gelu"),
     "twice the units": recipe(hidden=lambda r: tuple(2 * n for n in r.hidden)),
-    "96 units also with many rows": recipe(hidden=lambda r: (96,) * len(r.hidden)),
-    "128 units also with few rows": recipe(hidden=lambda r: tuple(max(n, 128) for n in r.hidden)),
+    "96 units also with many rows": units(96),
+    "128 units also with few rows": units(128),
     "constant rate, a third of it": recipe(schedule="constant", learning_rate=lambda r: r.learning_rate / 3),
     "cosine instead of one cycle": recipe(schedule="cosine"),
     "no weight decay": recipe(weight_decay=0.0),
@@ -176,7 +181,7 @@ CLASSES = {
     "no label smoothing": recipe(label_smoothing=0.0),
     "label smoothing 0.1": recipe(label_smoothing=0.1),
     "adversarial 0.05": adversarial(0.05),
-    "128 units also with few rows": recipe(hidden=lambda r: tuple(max(n, 128) for n in r.hidden)),
+    "128 units also with few rows": units(128),
     "dropout 0.2": recipe(dropout=lambda r: (0.0, 0.0, *(0.2,) * len(r.hidden))),
     "no gentle networks": without("gentle"),
     "none let go": constant("auto.recipes", KNOWN=1 << 60),

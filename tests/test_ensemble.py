@@ -201,7 +201,6 @@ def test_bounds_far_away_cost_nothing(bounds):
         assert np.array_equal(named.predict(other), free.predict(other))
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # of five epochs
 def test_what_is_given_is_honoured():
     X, y = stepped(100)
     model = Regressor(hidden_layer_sizes=(7, 5), activation="tanh", max_iter=20, random_state=0).fit(X, y)
@@ -212,7 +211,7 @@ def test_what_is_given_is_honoured():
     assert {len(m.network.layers) for m in model.ensemble_.members} == {3}
     for change in ({"alpha": 1.0}, {"dropout": 0.2}, {"weight_decay": 0.1}, {"clip": 1.0}, {"max_norm": 1.0},
                    {"adversarial": 0.1}, {"batch_size": 16}, {"learning_rate_init": 0.001}, {"loss": "huber"}):  # fmt: skip
-        other = Regressor(max_iter=5, random_state=0, **change).fit(X, y)
+        other = Regressor(max_iter=20, random_state=0, **change).fit(X, y)
         assert not any("bayesian" in c["recipe"] for c in other.choice_), change
     two = Regressor(ensemble=2, max_iter=5, random_state=0).fit(X, y)
     assert {c["networks"] for c in two.choice_ if c["share"]} == {2}

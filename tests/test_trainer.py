@@ -106,6 +106,23 @@ def test_each_network_is_trained_once(monkeypatch, capsys):
     assert len(trained) == len(set(trained)) == len(capsys.readouterr().out.splitlines())
 
 
+def test_what_was_trained_ahead_is_not_trained_ahead_again(monkeypatch):
+    X, y = smooth(60)
+    fold = Fold(np.arange(50), np.arange(50, 60))
+    recipe = Recipe("adamw", (4,), "tanh", epochs=2)
+    trainer, trained, fit_member = Trainer(Task(SQUARES, None, X, y[:, None]), 2), [], Trainer.fit_member
+
+    def slow(self, recipe, fold, number, threads=1):
+        trained.append(number)
+        time.sleep(0.2)  # so the other core takes what is ahead
+        return fit_member(self, recipe, fold, number, threads)
+
+    monkeypatch.setattr(Trainer, "fit_member", slow)
+    for number in (0, 2):
+        trainer.all_of([(recipe, fold, number)], [(recipe, fold, 1)])
+    assert sorted(trained) == [0, 1, 2]
+
+
 def test_time_limit_ends_the_training():
     X, y = smooth(3000)
     started = time.perf_counter()

@@ -194,8 +194,8 @@ class Trainer:
             recipe, fold, number = job
             if (recipe, number) in self.known:
                 return self.known.pop((recipe, number))
-            new = (recipe, number) not in self.tried
-            late = new and (clock.late() or clock.too_long(recipe, threads))
+            before = (recipe, number) in self.tried  # it was said then
+            late = not before and (clock.late() or clock.too_long(recipe, threads))
             if late and (number > 0 or any(trained.values())):
                 clock.hurried = True
                 return None
@@ -205,7 +205,7 @@ class Trainer:
                 made, vain = self.train_one(recipe, fold, number, threads)
                 if vain:
                     in_vain.append(recipe)
-            if self.report is not None and new:
+            if self.report is not None and not before:
                 seconds = time.perf_counter() - clock.began
                 of, which = (" of all rows", number - OF_ALL) if number >= OF_ALL else ("", number)
                 self.report(f"{seconds:7.1f} s  {recipe}{of}, network {which + 1}" + ("" if made else ": diverged"))
